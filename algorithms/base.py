@@ -1,0 +1,148 @@
+"""The types a learning rule consumes and produces.
+
+Axis letters: B paths, T actions. In text a path is a completion and an action is a token; on Gymnasium a path is an episode or a
+rollout segment and an action is a step.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields, replace
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from algorithms import ops
+
+KLEstimator = Literal["k1", "k2", "k3", "k3+", "ratio_k3"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """B paths of at most T actions, sampled by the policy that `old_logp` belongs to. Positions outside `mask` may hold anything."""
+
+    group: Tensor  # (B,) integer: paths that started in the same state (completions of one prompt) share a number
+    reward: Tensor  # (B, T) reward of each action as the task gave it, before any shaping; in text it sits on the last valid token
+    mask: Tensor  # (B, T) bool or 0/1: the actions the policy chose, the end token included
+    old_logp: Tensor  # (B, T) log-probability under the sampling policy, natural logarithm
+    ref_logp: Tensor | None = None  # (B, T) log-probability under the frozen reference
+    old_value: Tensor | None = None  # (B, T) value of the state before each action, from the critic at sampling time
+    bootstrap: Tensor | None = None  # (B, T) value of the true next state where a path is cut; 0 where the world ended
+    end: Tensor | None = None  # (B, T) bool: the path ends after this action
+    truncated: Tensor | None = None  # (B,) bool: cut by the length limit instead of ending by itself
+    correct: Tensor | None = None  # (B,) the verifier's verdict in [0, 1], which no shaping touches
+    limit: int | None = None  # the most actions a path may have; T where None
+    history: Tensor | None = None  # (K,) mean return of each earlier rollout batch of this run, oldest first
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mask", self.mask.bool())
+
+    def rows(self, index: Tensor) -> Batch:
+        """The paths that `index` names, a (b,) tensor of row numbers."""
+        paths = len(self.group)
+        shared = {"history", "limit"}
+        taken = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in shared}
+        return replace(self, **{k: v[index] for k, v in taken.items() if v is not None and len(v) == paths})
+
+
+@dataclass(frozen=True)
+class Forward:
+    """What the current policy says of a batch, with gradients; all (B, T)."""
+
+    logp: Tensor
+    entropy: Tensor | None = None  # full-distribution Shannon entropy of each choice, in nats
+    value: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Credit:
+    """Who deserves what, and how actions are averaged: fixed once per rollout batch, without gradient; all (B, T)."""
+
+    advantage: Tensor
+    weight: Tensor  # 0 outside the mask; sums to 1 over the rollout batch
+    target: Tensor | None = None  # what a critic regresses to
+
+    def rows(self, index: Tensor) -> Credit:
+        """The credit of one optimizer step. Its weights are rescaled to the whole batch's sum, so each step is a proper average."""
+        weight = self.weight[index]
+        share = weight.sum() / self.weight.sum().clamp_min(torch.finfo(weight.dtype).tiny)
+        weight = torch.where(share > 0, weight / share.clamp_min(torch.finfo(weight.dtype).tiny), weight)
+        return Credit(self.advantage[index], weight, None if self.target is None else self.target[index])
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyGradient(ABC):
+    """A rule that raises the log-probability of what paid off: `credit` once per rollout batch, `objective` once per minibatch.
+
+    The loss of an optimizer step is `-(credit.weight * objective).sum()`. Both methods are pure: tensors in, tensors out.
+    """
+
+    kl: float = 0.0  # strength of the pull towards the frozen reference
+    kl_estimator: KLEstimator = "k3"  # k1 goes into the reward, the others into the loss (k1 has no gradient there)
+    entropy_bonus: float = 0.0  # reward per nat of entropy, averaged with the rule's own weights
+
+    critic: ClassVar[bool] = False  # needs old_value, and a value in Forward
+    group: ClassVar[bool] = False  # needs several paths per start state
+
+    def __post_init__(self) -> None:
+        known = ("k1", "k2", "k3", "k3+", "ratio_k3")
+        if self.kl_estimator not in known:
+            raise ValueError(f"kl_estimator is {self.kl_estimator!r}; choose one of {', '.join(known)}")
+        for name in ("kl", "entropy_bonus"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more")
+
+    @property
+    def reference(self) -> bool:
+        """Whether batches must carry `ref_logp`."""
+        return self.kl > 0
+
+    @property
+    def updates_once(self) -> bool:
+        """Whether each rollout batch may feed one optimizer step only."""
+        return False
+
+    @property
+    def rounds(self) -> int:
+        """How often the loop may sample to fill a rollout batch that `keep` thinned out; 1: never again."""
+        return 1
+
+    def keep(self, batch: Batch) -> Tensor:
+        """(B,) bool: the paths worth training on. What is dropped stays in the budget; the loop may sample again in its place."""
+        return torch.ones_like(batch.group, dtype=torch.bool)
+
+    @abstractmethod
+    def credit(self, batch: Batch) -> Credit:
+        """Advantage and averaging weight of every action of the whole rollout batch."""
+
+    @abstractmethod
+    def surrogate(self, now: Forward, batch: Batch, credit: Credit) -> Tensor:
+        """(B, T) the rule's own objective per action, to be maximised; 0 outside the mask."""
+
+    def objective(self, now: Forward, batch: Batch, credit: Credit) -> Tensor:
+        """(B, T) the surrogate with the reference pull and the entropy bonus that the settings ask for.
+
+        Raises ValueError where a setting needs a tensor that `batch` or `now` lacks.
+        """
+        value = self.surrogate(now, batch, credit)
+        if self.kl > 0 and self.kl_estimator != "k1":
+            value = value - self.kl * ops.kl_in_loss(self.kl_estimator, now.logp, batch.old_logp, _reference(batch), batch.mask)
+        if self.entropy_bonus > 0:
+            if now.entropy is None:
+                raise ValueError("an entropy bonus needs Forward.entropy; it is None")
+            value = value + self.entropy_bonus * ops.masked(now.entropy, batch.mask)
+        return value
+
+    def shaped(self, batch: Batch) -> Tensor:
+        """(B, T) rewards, 0 outside the mask, with the in-reward penalty -kl * (log pi_old - log pi_ref) where the settings ask for it."""
+        reward = ops.masked(batch.reward, batch.mask)
+        if self.kl > 0 and self.kl_estimator == "k1":
+            reward = reward - self.kl * ops.masked(batch.old_logp - _reference(batch), batch.mask)
+        return reward
+
+
+def _reference(batch: Batch) -> Tensor:
+    if batch.ref_logp is None:
+        raise ValueError("a pull to the reference (kl > 0) needs Batch.ref_logp; it is None")
+    return batch.ref_logp

@@ -1,0 +1,131 @@
+"""What identifies a run: a resolved, serialisable specification with no defaults left open."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from bench.errors import ConfigError, unknown
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A plug-in by name with every one of its settings."""
+
+    name: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """How a text run samples, steps and evaluates: the same for every rule unless a recipe or the user says otherwise."""
+
+    lr: float = 3e-4
+    warmup: int = 20  # optimizer steps of linear warm-up; constant afterwards
+    beta1: float = 0.9
+    beta2: float = 0.95
+    weight_decay: float = 0.0
+    grad_clip: float = 1.0  # on the global norm
+    prompts: int = 16  # per rollout batch
+    completions: int = 8  # per prompt
+    minibatches: int = 4  # optimizer steps per pass over a rollout batch
+    epochs: int = 1  # passes
+    microbatch: int = 0  # completions per forward pass; 0: the whole minibatch
+    limit: int = 0  # generation cap in tokens; 0: the task's
+    eval_points: int = 10  # evaluations after the first one, evenly spaced over the budget
+    eval_problems: int = 256
+    eval_completions: int = 8  # per problem, so pass@k is known up to this k
+
+    def __post_init__(self) -> None:
+        positive = ("lr", "grad_clip", "prompts", "completions", "minibatches", "epochs", "eval_points", "eval_problems", "eval_completions")
+        for name in positive:
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"train.{name} is {getattr(self, name)}; it must be greater than 0")
+        for name in ("warmup", "weight_decay", "microbatch", "limit"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"train.{name} is {getattr(self, name)}; it must be 0 or more")
+        if self.minibatches > self.prompts * self.completions:
+            raise ConfigError(f"train.minibatches is {self.minibatches}, but a rollout batch holds {self.prompts * self.completions} completions")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSpec:
+    """One run. Two specs with the same `run_id` give the same curve on the same machine and versions."""
+
+    algorithm: Choice
+    task: Choice
+    tier: str
+    sampler: Choice
+    model: Choice  # settings hold the digest of the weights, so another base is another run
+    seed: int
+    budget: int  # completions generated for training
+    train: TrainSettings = TrainSettings()
+
+    @property
+    def run_id(self) -> str:
+        """Twelve hex digits of the SHA-256 of the specification's canonical JSON."""
+        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def table(self) -> str:
+        """The name results are filed under; runs of different tables are never compared."""
+        return f"{self.task.name}-{self.tier}"
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> RunSpec:
+        """The inverse of `dataclasses.asdict`."""
+        choices = {k: Choice(**data[k]) for k in ("algorithm", "task", "sampler", "model")}
+        return cls(**choices, tier=data["tier"], seed=data["seed"], budget=data["budget"], train=TrainSettings(**data["train"]))
+
+
+def build(cls: type[Any], prefix: str, settings: dict[str, Any]) -> Any:
+    """An instance of a settings dataclass; strings, as the command line gives them, are read as the field's type.
+
+    Raises ConfigError for an unknown field or a value of the wrong type, and passes on what the class itself refuses.
+    """
+    hints = get_type_hints(cls)
+    known = [f.name for f in dataclasses.fields(cls) if f.init]
+    for name in settings:
+        if name not in known:
+            raise unknown(f"setting of {prefix}", name, known)
+    values = {name: _read(f"{prefix}.{name}", value, hints[name]) for name, value in settings.items()}
+    try:
+        return cls(**values)
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"{prefix}: {error}") from error
+
+
+def _read(name: str, value: Any, kind: Any) -> Any:
+    """`value` as `kind`: a number, a flag, text, a Literal, or None where that is allowed."""
+    options = get_args(kind)
+    if get_origin(kind) is Literal:
+        if value not in options:
+            raise ConfigError(f"{name} is {value!r}; choose one of {', '.join(map(str, options))}")
+        return value
+    if options:  # a union
+        if type(None) in options and value in (None, "none"):
+            return None
+        return _read(name, value, next(option for option in options if option is not type(None)))
+    flags = {"true": True, "false": False}
+    try:
+        if kind is bool:
+            return value if isinstance(value, bool) else flags[str(value).lower()]
+        if kind is int:
+            if isinstance(value, float) or isinstance(value, bool):
+                raise ValueError
+            return int(value)
+        if kind is float:
+            number = float(value)
+            if isinstance(value, bool) or not math.isfinite(number):
+                raise ValueError
+            return number
+    except (KeyError, ValueError, TypeError):
+        raise ConfigError(f"{name} is {value!r}; it takes {'true or false' if kind is bool else f'a value of type {kind.__name__}'}") from None
+    return str(value)

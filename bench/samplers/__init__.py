@@ -1,0 +1,1 @@
+"""Ways of turning prompts into completions."""

@@ -1,0 +1,51 @@
+"""What every sampler gives and takes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from bench.policy import Policy
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One sampled answer. Token ids travel, never re-encoded text."""
+
+    tokens: tuple[int, ...]  # the end token included, where the model ended by itself
+    logp: tuple[float, ...]  # the sampler's own log-probability of each token, natural logarithm, at temperature 1
+    text: str  # without special tokens
+    truncated: bool  # stopped by the limit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampler(ABC):
+    """Settings of a way to sample. `open` binds them to a policy."""
+
+    exact: ClassVar[bool] = False  # its logp equals the training forward's to 1e-5 in float32, so it may serve as old_logp
+
+    @abstractmethod
+    def open(self, policy: Policy) -> Session:
+        """A session on this policy."""
+
+
+class Session(ABC):
+    """A sampler at work on one policy."""
+
+    @abstractmethod
+    def sample(self, prompts: Sequence[Sequence[int]], n: int, limit: int, seed: str) -> list[list[Completion]]:
+        """n completions of at most `limit` tokens for each of P prompts given as token ids; the same seed gives the same completions.
+
+        Temperature 1, no truncation of the distribution: the policy itself.
+        """
+
+    @abstractmethod
+    def refresh(self) -> None:
+        """Take the policy's newest weights."""
+
+    def close(self) -> None:
+        """Give back what the session holds."""
+        return None
