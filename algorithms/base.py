@@ -38,6 +38,10 @@ class Batch:
     def __post_init__(self) -> None:
         object.__setattr__(self, "mask", self.mask.bool())
 
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on another device."""
+        return replace(self, **{f.name: v.to(device) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)})
+
     def rows(self, index: Tensor) -> Batch:
         """The paths that `index` names, a (b,) tensor of row numbers."""
         paths = len(self.group)
@@ -84,6 +88,7 @@ class PolicyGradient(ABC):
 
     critic: ClassVar[bool] = False  # needs old_value, and a value in Forward
     group: ClassVar[bool] = False  # needs several paths per start state
+    clips: ClassVar[bool] = False  # shuts the gate of some actions entirely
 
     def __post_init__(self) -> None:
         known = ("k1", "k2", "k3", "k3+", "ratio_k3")

@@ -7,7 +7,7 @@ formula's reading; rewards keep the task's scale, so the overlong penalty weighs
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -31,6 +31,8 @@ class DAPO(GroupRelative):
     overlong_cache: float = 0.2  # length of the soft zone, as a share of the limit (4096 of 20480 in the paper)
     overlong_filter: bool = False  # truncated completions leave the loss, not the group's statistics
 
+    clips: ClassVar[bool] = True
+
     @property
     def rounds(self) -> int:
         return self.max_rounds if self.dynamic_sampling else 1
@@ -46,7 +48,7 @@ class DAPO(GroupRelative):
         mask, dtype = batch.mask, batch.old_logp.dtype
         returns = ops.path_return(self.shaped(batch), mask)
         if self.overlong_soft and batch.limit is not None:
-            returns = returns + ops.overlong_penalty(mask.sum(-1), batch.limit, self.overlong_cache * batch.limit)
+            returns = returns + ops.overlong_penalty(mask.sum(-1).to(dtype), batch.limit, self.overlong_cache * batch.limit)
         advantage = self.advantage(returns, batch)
         if self.overlong_filter and batch.truncated is not None:
             mask = mask & ~batch.truncated.bool().unsqueeze(-1)

@@ -7,6 +7,7 @@ std_eps, and outcome rewards only.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -21,6 +22,8 @@ class GRPO(GroupRelative):
 
     clip: float = 0.2  # PPO's range; the paper names none
     dual_clip: float | None = None  # lower bound for A < 0, in multiples of A
+
+    clips: ClassVar[bool] = True
 
     def surrogate(self, now: Forward, batch: Batch, credit: Credit) -> Tensor:
         ratio = ops.log_ratio(now.logp, batch.old_logp, batch.mask).exp()

@@ -6,8 +6,11 @@ small steps, so small models need a wider one (the recipes carry theirs).
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
+from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from algorithms import ops
@@ -23,7 +26,14 @@ class GSPO(GroupRelative):
     clip_high: float = 4e-4
     per_token: bool = False  # GSPO-token (eq. 13 and 14): the same value, and a gradient that per-token advantages may use
 
+    clips: ClassVar[bool] = True
+
     def surrogate(self, now: Forward, batch: Batch, credit: Credit) -> Tensor:
+        if torch.finfo(now.logp.dtype).bits < 32:
+            warnings.warn(
+                f"log-probabilities in {now.logp.dtype} are rounded by more than GSPO's band (clip_low = {self.clip_low:g}); use float32",
+                stacklevel=2,
+            )
         log_ratio = ops.sequence_log_ratio(now.logp, batch.old_logp, batch.mask)
         if self.per_token:
             own = ops.log_ratio(now.logp, batch.old_logp, batch.mask)

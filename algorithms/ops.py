@@ -49,6 +49,11 @@ def clipped(ratio: Tensor, advantage: Tensor, low: float, high: float, dual: flo
     return value if dual is None else torch.where(advantage < 0, torch.maximum(value, dual * advantage), value)
 
 
+def clip_flags(ratio: Tensor, advantage: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
+    """(B, T) bool each: where the clip of `clipped` shuts off the gradient, at the lower and at the upper bound."""
+    return (advantage < 0) & (ratio < 1 - low), (advantage > 0) & (ratio > 1 + high)
+
+
 def sigmoid_gate(ratio: Tensor, tau: Tensor) -> Tensor:
     """(4 / tau) sigmoid(tau (r - 1)), whose slope in r is sech^2(tau (r - 1) / 2): 1 at r = 1 for every tau (SAPO, arXiv 2511.20347)."""
     return 4 / tau * torch.sigmoid(tau * (ratio - 1))
@@ -183,7 +188,9 @@ def moving_average(history: Tensor, decay: float) -> Tensor:
 
 
 def whitened(x: Tensor, mask: Tensor) -> Tensor:
-    """(B, T) zero mean and unit Bessel variance over all valid actions; unchanged where fewer than two are valid."""
+    """(B, T) zero mean and unit Bessel variance over all valid actions; unchanged where fewer than two are valid. NaN entries are left
+    out and become 0."""
+    mask = mask & ~x.isnan()
     n = mask.sum()
     mean = masked(x, mask).sum() / n.clamp_min(1)
     variance = masked((x - mean).square(), mask).sum() / (n - 1).clamp_min(1)

@@ -39,7 +39,8 @@ class Reinforce(PolicyGradient):
         if self.baseline == "whiten":
             advantage = ops.whitened(to_go, mask)
         else:
-            advantage = to_go - self._expected(to_go[:, 0], batch).unsqueeze(-1)
+            returns = to_go.gather(-1, mask.int().argmax(-1, keepdim=True)).squeeze(-1)  # at each path's first action
+            advantage = to_go - self._expected(returns, batch).unsqueeze(-1)
         return Credit(ops.masked(advantage.nan_to_num(0.0), mask), self._weight(batch))
 
     def surrogate(self, now: Forward, batch: Batch, credit: Credit) -> Tensor:

@@ -54,12 +54,16 @@ class TextTask(ABC):
     def score(self, problem: Problem, text: str) -> Score:
         """The verdict on one completion. May raise on hostile text: the caller counts that as a wrong answer."""
 
+    def key(self, problem: Problem) -> tuple[int, ...] | str:
+        """What makes two problems the same for the splits: the sorted numbers, unless the task says otherwise."""
+        return tuple(sorted(problem.facts["numbers"]))
+
     def demonstration(self, problem: Problem, random: Random) -> str:
         """One imperfect demonstrator's completion, for making a base model. Raises ValueError where the task has none."""
         raise ValueError(f"{type(self).__name__} has no demonstrators, so no base model can be made for it")
 
     def vocabulary(self) -> Iterable[str]:
-        """Every token of the task's tiny tokenizer. Raises ValueError where the task has none."""
+        """Every token of the task's tiny tokenizer, longest match first in the text. Raises ValueError where the task has none."""
         raise ValueError(f"{type(self).__name__} has no tiny vocabulary")
 
 

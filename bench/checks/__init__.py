@@ -1,0 +1,62 @@
+"""What every plug-in promises, as functions that anyone can run on theirs.
+
+A contract takes one plug-in instance and raises where the promise is broken. The contracts of a kind are the CONTRACTS lists of the
+modules that `MODULES` names; a kind gains contracts by gaining a module.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from bench import registry
+from bench.errors import unknown
+
+Contract = Callable[[Any], None]
+
+MODULES = {
+    "algorithms": ("settings", "rules", "gradients"),
+    "tasks": ("settings", "tasks"),
+    "metrics": ("settings", "metrics"),
+    "samplers": ("settings",),
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One promise, kept or broken."""
+
+    title: str
+    passed: bool
+    detail: str = ""  # what broke
+
+
+def contracts(kind: str) -> list[tuple[str, Contract]]:
+    """The promises of a kind, each with its title. Raises ConfigError for an unknown kind."""
+    if kind not in MODULES:
+        raise unknown("kind of plug-in", kind, MODULES)
+    modules = [importlib.import_module(f"bench.checks.{name}") for name in MODULES[kind]]
+    return [pair for module in modules for pair in module.CONTRACTS]
+
+
+def run(kind: str, name: str) -> Iterator[Outcome]:
+    """Check one plug-in, with its default settings, against every contract of its kind.
+
+    Raises ConfigError for an unknown name and for a plug-in that cannot be loaded.
+    """
+    plug_in = registry.load(kind, name)
+    try:
+        instance = plug_in()
+    except Exception as error:  # any refusal is the finding
+        yield Outcome("can be built from its defaults", False, f"{type(error).__name__}: {error}")
+        return
+    for title, contract in contracts(kind):
+        try:
+            contract(instance)
+        except Exception as error:  # a plug-in that crashes breaks the contract at hand and no other
+            detail = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
+            yield Outcome(title, False, detail)
+        else:
+            yield Outcome(title, True)

@@ -1,0 +1,168 @@
+"""The command line: parsing and messages only. Everything heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.config import RunSpec
+    from bench.record import Record
+    from bench.store import RunStore
+
+app = typer.Typer(
+    help="Train with one reinforcement-learning algorithm, or compare several under the same budget, seeds and held-out problems.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: importing rich for it would double the time
+)
+
+Results = Annotated[Path, typer.Option("--results", help="Folder that holds all runs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON lines for machines.")]
+
+
+def main() -> NoReturn:
+    """The `bench` script: exit code 0, or 2 with one sentence for whatever a user can mend."""
+    try:
+        app(standalone_mode=True)
+    except BenchError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("bench: stopped; the same command continues from the last checkpoint", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(0)
+
+
+@app.command()
+def run(
+    algo: Annotated[str, typer.Option("--algo", help="Algorithm; `bench ls algorithms` lists them.")],
+    task: Annotated[str, typer.Option("--task", help="Task; `bench ls tasks` lists them.")],
+    tier: Annotated[str, typer.Option(help="tiny (a small model on the CPU) or full (real data, a GPU); by default what the machine has.")] = "",
+    sampler: Annotated[str, typer.Option(help="How completions are sampled; `bench ls samplers` lists them.")] = "hf",
+    model: Annotated[str, typer.Option(help="Folder or Hugging Face id of the start model; by default the task's own base.")] = "",
+    seed: Annotated[int, typer.Option(help="Everything random in the run follows from it.")] = 0,
+    budget: Annotated[int, typer.Option(help="Completions to generate for training; 0: the recipe's.")] = 0,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="PART.NAME=VALUE with algo, task, sampler or train as part.")] = None,
+    results: Results = Path("results"),
+    as_json: AsJson = False,
+) -> None:
+    """Train. The same command continues a run that was stopped, and shows one that is finished."""
+    from bench.resolve import Request, resolve
+    from bench.store import RunStore
+
+    request = Request(
+        algorithm=algo, task=task, tier=tier, sampler=sampler, model=model, seed=seed, budget=budget, settings=tuple(settings or ())
+    )
+    spec = resolve(request)
+    if not tier and spec.tier == "tiny":
+        print(f"No GPU found, or a task without a full tier: tiny tier, filed as {spec.table}.", file=sys.stderr if as_json else sys.stdout)
+    _execute(spec, RunStore(results), as_json)
+
+
+@app.command()
+def resume(run: Annotated[str, typer.Argument(help="Run id, or its first digits.")], results: Results = Path("results"), as_json: AsJson = False) -> None:
+    """Continue a run that was stopped, by its id."""
+    from bench.errors import StoreError
+    from bench.store import RunStore
+
+    store = RunStore(results)
+    info = store.find(run)
+    if info.spec is None:
+        raise StoreError(info.error or f"{info.folder} is broken")
+    _execute(info.spec, store, as_json)
+
+
+def _execute(spec: RunSpec, store: RunStore, as_json: bool) -> None:
+    from rich.console import Console
+
+    from bench.report.curve import draw
+    from bench.run import execute
+    from bench.screen import Live, summary
+
+    if as_json:
+        result = execute(spec, store, lambda record: print(json.dumps(asdict(record)), flush=True))
+        print(json.dumps({"run_id": spec.run_id, "folder": str(result.folder), "score": _final(result.records)}))
+        return
+    console = Console()
+    console.print(f"[bold]{spec.algorithm.name}[/] on {spec.table}, seed {spec.seed}, {spec.budget} samples, run {spec.run_id}", highlight=False)
+    with Live(console, spec) as live:
+        result = execute(spec, store, live.observe)
+    picture = result.folder / "curve.png"
+    draw(result.records, f"{spec.algorithm.name} on {spec.table}, seed {spec.seed}", picture)
+    for warning in result.warnings:
+        console.print(f"[yellow]{warning}[/]", highlight=False, soft_wrap=True)
+    console.print(summary(result.records))
+    last = result.records[-1]
+    console.print(f"{last.samples} samples, {last.tokens} tokens, {last.updates} updates in {last.cpu_seconds:.0f} CPU-seconds", highlight=False)
+    console.print(f"curve: {picture}", highlight=False, soft_wrap=True)
+
+
+def _final(records: list[Record]) -> float | None:
+    return next((r.eval_score for r in reversed(records) if r.eval_score is not None), None)
+
+
+class Listed(StrEnum):
+    """What `bench ls` lists."""
+
+    algorithms = "algorithms"
+    tasks = "tasks"
+    metrics = "metrics"
+    samplers = "samplers"
+    runs = "runs"
+
+
+@app.command()
+def ls(
+    what: Annotated[Listed, typer.Argument(help="What to list.")],
+    results: Results = Path("results"),
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table the README holds.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List algorithms, tasks, metrics, samplers or runs; third-party plug-ins included."""
+    from bench import listings
+
+    if what is Listed.runs:
+        from bench.store import RunStore
+
+        listings.runs(RunStore(results), as_json)
+    else:
+        listings.plugins(what.value, markdown, as_json)
+
+
+@app.command()
+def check(name: Annotated[str, typer.Argument(help="Algorithm, task, sampler or metric, ours or a third party's.")], as_json: AsJson = False) -> None:
+    """Run the contracts every plug-in of its kind must keep; exit code 1 where one is broken."""
+    from bench import listings
+
+    raise typer.Exit(0 if listings.checks(name, as_json) else 1)
+
+
+@app.command()
+def pretrain(
+    task: Annotated[str, typer.Argument(help="Task whose tiny base model to make.")],
+    out: Annotated[Path | None, typer.Option(help="Folder to write; by default tasks/bases/TASK of the installation.")] = None,
+    seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="pretrain.NAME=VALUE, such as pretrain.steps=500.")] = None,
+) -> None:
+    """Make a task's tiny base model from nothing, and measure it on held-out problems."""
+    from bench.bases import make
+
+    make(task, out, seed, tuple(settings or ()))
+
+
+@app.command()
+def doctor(results: Results = Path("results"), as_json: AsJson = False) -> None:
+    """Show versions, GPU, vLLM, hub and disk; what is missing, and the pip line that mends it."""
+    from bench import listings
+
+    listings.doctor(results, as_json)

@@ -1,0 +1,62 @@
+"""The score on held-out problems."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from math import comb
+
+from bench.policy import Policy
+from bench.rollout import Group, collect
+from bench.samplers.base import Session
+from bench.verifying import Verifier
+from tasks.base import Problem, Split, TextTask
+
+EVALUATION_SEED = 0  # the same problems for every run, rule and seed
+
+
+def problems(task: TextTask, split: Split, count: int) -> list[Problem]:
+    """The first `count` problems of a split that differ under the task's key; fewer where a finite split has no more."""
+    return list(islice(_distinct(task, task.problems(split, EVALUATION_SEED)), count))
+
+
+def _distinct(task: TextTask, stream: Iterable[Problem]) -> Iterator[Problem]:
+    seen: set[object] = set()
+    repeats = 0
+    for problem in stream:
+        key = (task.key(problem), problem.answer)
+        repeats = repeats + 1 if key in seen else 0
+        if repeats > 10_000:  # a small space, exhausted
+            return
+        if key not in seen:
+            seen.add(key)
+            yield problem
+
+
+def evaluate(
+    policy: Policy, session: Session, verifier: Verifier, held_out: Sequence[Problem], n: int, limit: int, seed: str
+) -> dict[str, float]:
+    """pass@k for k = 1, 2, 4, ... up to n completions per problem at temperature 1, with strict and lenient scores and lengths."""
+    groups = collect(policy, session, verifier, held_out, n, limit, seed)
+    right = [round(sum(s.correct for s in g.scores)) for g in groups]
+    ks = [2**i for i in range(n.bit_length())]
+    scores = {f"eval/pass@{k}": sum(pass_at_k(n, c, k) for c in right) / len(right) for k in ks}
+    return scores | _behaviour(groups)
+
+
+def pass_at_k(n: int, correct: int, k: int) -> float:
+    """Unbiased chance that one of k completions is right, from `correct` right ones among n (Chen et al. 2021, arXiv 2107.03374, eq. 1)."""
+    return 1 - comb(n - correct, k) / comb(n, k)
+
+
+def _behaviour(groups: Sequence[Group]) -> dict[str, float]:
+    completions = [c for g in groups for c in g.completions]
+    scores = [s for g in groups for s in g.scores]
+    total = len(completions)
+    return {
+        "eval/strict": sum(s.parts.get("strict", s.correct) for s in scores) / total,
+        "eval/lenient": sum(s.parts.get("lenient", s.correct) for s in scores) / total,
+        "eval/length": sum(len(c.tokens) for c in completions) / total,
+        "eval/truncated": sum(c.truncated for c in completions) / total,
+        "eval/errors": sum(s.parts.get("error", 0.0) for s in scores) / total,
+    }

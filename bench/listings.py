@@ -1,0 +1,91 @@
+"""Tables for `bench ls`, `bench check` and `bench doctor`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from bench import registry
+from bench.errors import unknown
+from bench.store import RunStore
+
+
+def plugins(kind: str, markdown: bool, as_json: bool) -> None:
+    """Every plug-in of a kind with the first line of its documentation; broken ones with their error."""
+    if markdown:
+        print(registry.markdown(kind), end="")
+        return
+    entries = registry.listing(kind)
+    if as_json:
+        for entry in entries:
+            print(json.dumps(asdict(entry)))
+        return
+    table = Table("name", "what it does", "from")
+    for entry in entries:
+        table.add_row(entry.name, entry.about if entry.error is None else f"[red]{entry.error}[/]", entry.origin)
+    Console().print(table)
+
+
+def runs(store: RunStore, as_json: bool) -> None:
+    """Every run with its state and newest score; broken folders with their error."""
+    found = store.runs()
+    if as_json:
+        for info in found:
+            last = asdict(info.last) if info.last else None
+            print(json.dumps({"run_id": info.run_id, "folder": str(info.folder), "state": info.state, "last": last, "error": info.error}))
+        return
+    if not found:
+        print(f"no runs in {store.root}; `bench run --algo gspo --task gsm8k` makes one")
+        return
+    table = Table("run", "table", "algorithm", "seed", "state", "samples", "score")
+    for info in found:
+        folder = info.folder
+        if info.spec is None:
+            table.add_row(info.run_id, folder.parents[1].name, folder.parent.name, "", "[red]broken[/]", "", info.error)
+            continue
+        scores = [r.eval_score for r in info.records() if r.eval_score is not None]
+        samples = str(info.last.samples) if info.last else "0"
+        score = f"{scores[-1]:.3f}" if scores else ""
+        table.add_row(info.run_id, info.spec.table, info.spec.algorithm.name, str(info.spec.seed), info.state, samples, score)
+    Console().print(table)
+
+
+def checks(name: str, as_json: bool) -> bool:
+    """Run every contract on the plug-in of this name, whatever its kind; True where all hold. Raises ConfigError for an unknown name."""
+    from bench import checks as contracts
+
+    kinds = [kind for kind in registry.KINDS if name in registry.names(kind)]
+    if not kinds:
+        raise unknown("plug-in", name, (known for kind in registry.KINDS for known in registry.names(kind)))
+    held = True
+    table = Table("contract", "holds", "detail", title=f"{name} ({', '.join(kinds)})")
+    for kind in kinds:
+        for outcome in contracts.run(kind, name):
+            held = held and outcome.passed
+            if as_json:
+                print(json.dumps({"kind": kind, **asdict(outcome)}), flush=True)
+            else:
+                table.add_row(outcome.title, "[green]yes[/]" if outcome.passed else "[red]no[/]", outcome.detail)
+    if not as_json:
+        Console().print(table)
+    return held
+
+
+def doctor(results: Path, as_json: bool) -> None:
+    """What this machine has and lacks, each lack with its remedy."""
+    from bench.doctor import report
+
+    findings = report(results)
+    if as_json:
+        for finding in findings:
+            print(json.dumps(asdict(finding)))
+        return
+    table = Table("", "what", "found", "remedy")
+    marks = {"ok": "[green]ok[/]", "missing": "[red]missing[/]", "note": "[yellow]note[/]"}
+    for finding in findings:
+        table.add_row(marks[finding.state], finding.name, finding.detail, finding.remedy)
+    Console().print(table)

@@ -1,0 +1,161 @@
+"""One run as a picture: what it scored, and why."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.errors import StoreError
+from bench.record import Record
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, BLUE, PALE, GREEN, ORANGE, PURPLE = "#2b2b2b", "#0072b2", "#9cc9e3", "#00785a", "#b85400", "#8a4f7d"  # after Okabe and Ito
+GREY = "#6b6b6b"
+STYLE = {
+    "axes.edgecolor": "#8a8a8a",
+    "axes.labelcolor": INK,
+    "grid.color": "#e6e6e6",
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One diagnostic against the tokens spent."""
+
+    title: str
+    unit: str
+    keys: tuple[str, ...]  # the first probe of these that the run has
+    color: str
+    reference: float | None = None  # a value to compare with, which the unit's text explains
+
+
+PANELS = (
+    Panel("Entropy", "nats per token", ("entropy/token", "entropy"), GREEN),
+    Panel("Gate", "share of gradient kept; dashed: all of it", ("gate",), ORANGE, 1.0),
+    Panel("Length", "tokens per completion", ("len/mean", "length"), PURPLE),
+)
+
+
+def draw(records: Sequence[Record], title: str, path: Path) -> None:
+    """Writes a PNG of four panels, 1200 pixels wide: score, entropy, gate and length against generated tokens.
+
+    Raises ValueError where there are no records, and StoreError where the file cannot be written.
+    """
+    if not records:
+        raise ValueError(f"no records to draw for {title!r}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure_of(records, title).savefig(path, format="png", metadata={"Software": None})
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror or error}; choose another place or free some space") from error
+
+
+def figure_of(records: Sequence[Record], title: str) -> Figure:
+    """The same picture as an object, styled without touching the global style."""
+    import seaborn
+    from matplotlib import rc_context
+
+    with seaborn.axes_style("whitegrid", STYLE), rc_context({"font.size": 10, "font.family": "DejaVu Sans"}):
+        return _figure(records, title)
+
+
+def _figure(records: Sequence[Record], title: str) -> Figure:
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    figure = Figure(figsize=(8, 5.4), dpi=150, layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08, wspace=0.03, hspace=0.03)  # type: ignore[call-arg, union-attr]
+    figure.suptitle(title, x=0.012, ha="left", fontsize=min(13, 13 * 72 / max(1, len(title))), fontweight="bold")
+    axes = figure.subplots(2, 2, sharex=True)
+    _score(axes[0, 0], records)
+    for axis, panel in zip(axes.flat[1:], PANELS, strict=True):
+        _diagnostic(axis, panel, records)
+    for axis in axes.flat:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.tick_params(length=0, labelsize=9)
+        axis.xaxis.set_major_locator(MaxNLocator(5))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tokens_text(value)))
+    last = max(record.tokens for record in records)
+    axes[0, 0].set_xlim(-0.02 * max(last, 1), 1.04 * max(last, 1))
+    for axis in axes[1]:
+        axis.set_xlabel("tokens generated for training", fontsize=9)
+    return figure
+
+
+def tokens_text(count: float) -> str:
+    """1500 as 1.5k, 2000000 as 2M."""
+    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(count) >= size:
+            return f"{count / size:.4g}{letter}"
+    return f"{count:.4g}"
+
+
+def _score(axis: Axes, records: Sequence[Record]) -> None:
+    trained = [(r.tokens, r.train_score) for r in records if r.samples > 0]
+    judged = [(r.tokens, r.eval_score) for r in records if r.eval_score is not None]
+    _heading(axis, "Score", "mean verdict")
+    if trained:
+        axis.plot(*zip(*trained, strict=True), color=PALE, linewidth=1.1, marker="." if len(trained) == 1 else None)
+    if judged:
+        axis.plot(*zip(*judged, strict=True), color=BLUE, linewidth=2, marker="o", markersize=5, markeredgecolor="white", zorder=3)
+    values = [value for _, value in (*trained, *judged)]
+    if values and min(values) >= 0 and max(values) <= 1:
+        axis.set_ylim(0, min(1.02, max(0.1, 1.15 * max(values))))
+    bottom, top = axis.get_ylim()
+    if judged:
+        lift = -15 if judged[-1][1] > bottom + 0.9 * (top - bottom) else 8
+        side = "left" if len(judged) == 1 else "right"
+        axis.annotate(
+            f"{judged[-1][1]:.2f}", judged[-1], (0, lift), textcoords="offset points", ha=side, color=BLUE, fontsize=9, fontweight="bold"
+        )
+    late = values[len(trained) * 2 // 3 : len(trained)] or values
+    low = bool(late) and sum(late) / len(late) < bottom + 0.4 * (top - bottom)
+    _names(axis, [("held-out", BLUE)] * bool(judged) + [("training", "#5f9fc4")] * bool(trained), "upper right" if low else "lower right")
+
+
+def _names(axis: Axes, names: Sequence[tuple[str, str]], place: str) -> None:
+    """The lines' names in the lines' colors, where the late part of the curve leaves room."""
+    from matplotlib.offsetbox import AnchoredOffsetbox, HPacker, TextArea
+
+    words: list[Artist] = [TextArea(name, textprops={"color": color, "fontsize": 9, "fontweight": "bold"}) for name, color in names]
+    box = AnchoredOffsetbox(loc=place, child=HPacker(children=words, sep=10, pad=0), pad=0.25, borderpad=0.4)
+    box.patch.set(edgecolor="none", facecolor="white", alpha=0.85)
+    axis.add_artist(box)
+
+
+def _diagnostic(axis: Axes, panel: Panel, records: Sequence[Record]) -> None:
+    _heading(axis, panel.title, panel.unit)
+    key = next((key for key in panel.keys if any(key in record.probes for record in records)), None)
+    if key is None:
+        text = "not defined for this rule" if any(record.samples for record in records) else "no training step yet"
+        axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", va="center", color=GREY)
+        axis.set_yticks([])
+        axis.grid(visible=False)
+        return
+    values = [record.probes.get(key, math.nan) for record in records]  # a step without the probe is a gap in the line
+    axis.plot([record.tokens for record in records], values, color=panel.color, linewidth=1.5, marker="." if len(records) < 40 else None)
+    present = [value for value in values if not math.isnan(value)]
+    seen = present if panel.reference is None else [*present, panel.reference]
+    low, high = min(seen), max(seen)
+    pad = max(0.12 * (high - low), 0.02 * abs(high), 1e-3)
+    axis.set_ylim(max(0.0, low - pad) if low >= 0 else low - pad, high + pad)
+    if panel.reference is not None:
+        axis.axhline(panel.reference, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        if max(present) <= panel.reference:  # nothing to read above it
+            bottom = axis.get_ylim()[0]
+            axis.set_yticks([tick for tick in axis.get_yticks() if bottom <= tick <= panel.reference + 1e-9])
+
+
+def _heading(axis: Axes, title: str, unit: str) -> None:
+    axis.set_title(title, loc="left", fontsize=10.5, fontweight="bold", pad=7)
+    axis.set_title(unit, loc="right", fontsize=9, color=GREY, pad=7)

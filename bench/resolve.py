@@ -1,0 +1,131 @@
+"""From what a user asks for to a full specification."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bench import registry
+from bench.config import Choice, RunSpec, TrainSettings, build
+from bench.errors import ConfigError, MissingError, unknown
+from bench.recipes import recipe
+
+BASES = Path(__file__).resolve().parent.parent / "tasks" / "bases"
+PARTS = ("algo", "task", "sampler", "train")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a user asks for; everything left open is filled in by `resolve`."""
+
+    algorithm: str
+    task: str
+    tier: str = ""  # empty: full with a GPU and a task that has it, else tiny
+    sampler: str = "hf"
+    model: str = ""  # a folder or a Hugging Face id; empty: the task's own base model
+    seed: int = 0
+    budget: int = 0  # 0: the recipe's
+    settings: tuple[str, ...] = ()  # "algo.clip_low=1e-3"
+
+
+def resolve(request: Request) -> RunSpec:
+    """The full specification, with everything checked that can be checked without loading a model.
+
+    Raises ConfigError for names, values and pairings that cannot work, MissingError for a model that is not there.
+    """
+    rule_class, task_class = registry.load("algorithms", request.algorithm), registry.load("tasks", request.task)
+    sampler_class = registry.load("samplers", request.sampler)
+    given = _sorted_settings(request.settings)
+    tier = request.tier or default_tier(task_class)
+    if tier not in ("tiny", "full"):
+        raise unknown("tier", tier, ("tiny", "full"))
+    if tier not in task_class.tiers:
+        raise ConfigError(f"task {request.task!r} has no tier {tier!r}; it has {', '.join(task_class.tiers)}")
+    if request.seed < 0:
+        raise ConfigError(f"the seed is {request.seed}; it must be 0 or more")
+    if request.budget < 0:
+        raise ConfigError(f"the budget is {request.budget} samples; it must be greater than 0")
+    known = recipe(request.task, tier, request.algorithm)
+    if "tier" in task_class.__dataclass_fields__:
+        given["task"].setdefault("tier", tier)
+    rule = build(rule_class, "algo", known.algorithm | given["algo"])
+    task = build(task_class, "task", given["task"])
+    train = build(TrainSettings, "train", known.train | given["train"])
+    if rule.group and train.completions < 2:
+        raise ConfigError(f"{request.algorithm} compares completions of one prompt; train.completions is {train.completions}, set 2 or more")
+    if rule.critic:
+        raise ConfigError(f"{request.algorithm} needs a critic, which the text loop does not have")
+    budget = request.budget or known.budget
+    if budget < train.prompts * train.completions:
+        raise ConfigError(
+            f"the budget is {budget} samples, less than one rollout batch of {train.prompts * train.completions}; "
+            "raise --budget, or lower train.prompts or train.completions"
+        )
+    return RunSpec(
+        algorithm=Choice(request.algorithm, asdict(rule)),
+        task=Choice(request.task, asdict(task)),
+        tier=tier,
+        sampler=Choice(request.sampler, asdict(build(sampler_class, "sampler", given["sampler"]))),
+        model=_model(request, tier),
+        seed=request.seed,
+        budget=budget,
+        train=train,
+    )
+
+
+def default_tier(task_class: type[Any]) -> str:
+    """full where there is a GPU and the task has that tier, else tiny."""
+    return "full" if "full" in task_class.tiers and gpu() else "tiny"
+
+
+def gpu() -> bool:
+    """Whether torch sees a CUDA device."""
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _sorted_settings(pairs: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """`algo.clip=0.1` by part. Raises ConfigError for anything of another form."""
+    found: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        part, dot, key = name.partition(".")
+        if not (equals and dot and key):
+            raise ConfigError(f"--set takes PART.NAME=VALUE, such as algo.clip_low=1e-3; it got {pair!r}")
+        if part not in PARTS:
+            raise unknown("part to set", part, PARTS)
+        found[part][key] = value
+    return found
+
+
+def _model(request: Request, tier: str) -> Choice:
+    """The start checkpoint with the digest of its weights file, where it is a folder."""
+    if not request.model and tier == "full":
+        raise ConfigError("the full tier needs --model: a folder with a causal language model, or a Hugging Face id")
+    name = request.model or f"base:{request.task}"
+    folder = model_folder(name)
+    if name.startswith("base:") and not folder.is_dir():
+        made = sorted(p.name for p in BASES.iterdir() if p.is_dir()) if BASES.is_dir() else []
+        raise MissingError(
+            f"no base model for {request.task!r} (there are {', '.join(made) or 'none'}); "
+            f"make one with `bench pretrain {request.task}` or give --model"
+        )
+    if not folder.is_dir():
+        return Choice(name)
+    return Choice(name if name.startswith("base:") else str(folder), {"digest": digest(folder)})
+
+
+def digest(folder: Path) -> str:
+    """Twelve hex digits of the SHA-256 of a model folder's weights. Raises MissingError where it holds none."""
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise MissingError(f"{folder} holds no *.safetensors; give a folder made by save_pretrained")
+    return hashlib.sha256(b"".join(path.read_bytes() for path in weights)).hexdigest()[:12]
+
+
+def model_folder(name: str) -> Path:
+    """Where a model's name points to; a Hugging Face id gives a path that does not exist."""
+    return BASES / name.removeprefix("base:") if name.startswith("base:") else Path(name).expanduser().absolute()

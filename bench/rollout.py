@@ -1,0 +1,92 @@
+"""From problems to a training batch: sample, verify, pair."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from algorithms.base import Batch
+from bench.policy import Policy
+from bench.samplers.base import Completion, Session
+from bench.verifying import Verifier
+from tasks.base import Problem, Score
+
+
+@dataclass(frozen=True)
+class Group:
+    """The completions of one prompt with their verdicts."""
+
+    problem: Problem
+    prompt: tuple[int, ...]
+    completions: tuple[Completion, ...]
+    scores: tuple[Score, ...]
+
+    @property
+    def tokens(self) -> int:
+        return sum(len(c.tokens) for c in self.completions)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Group:
+        """The inverse of `dataclasses.asdict`, JSON's lists read as tuples."""
+        completions = tuple(Completion(tuple(c["tokens"]), tuple(c["logp"]), c["text"], c["truncated"]) for c in data["completions"])
+        return cls(Problem(**data["problem"]), tuple(data["prompt"]), completions, tuple(Score(**s) for s in data["scores"]))
+
+    def examples(self, step: int, count: int) -> list[dict[str, Any]]:
+        """The first completions as a person reads them."""
+        shown = zip(self.completions[:count], self.scores, strict=False)
+        return [{"step": step, "id": self.problem.id, "prompt": self.problem.prompt, "text": c.text, **asdict(s)} for c, s in shown]
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """A training batch with the token ids its rows stand for."""
+
+    groups: tuple[Group, ...]
+    batch: Batch
+    logp_gap: torch.Tensor | None  # (B, T) |sampler - trainer|, where the trainer's own log-probabilities were computed
+
+    @property
+    def prompts(self) -> list[tuple[int, ...]]:
+        return [g.prompt for g in self.groups for _ in g.completions]
+
+    @property
+    def completions(self) -> list[tuple[int, ...]]:
+        return [c.tokens for g in self.groups for c in g.completions]
+
+
+def collect(
+    policy: Policy, session: Session, verifier: Verifier, problems: Sequence[Problem], n: int, limit: int, seed: str
+) -> tuple[Group, ...]:
+    """n scored completions of at most `limit` tokens for each problem."""
+    prompts = [tuple(policy.encode(problem.prompt)) for problem in problems]
+    sampled = session.sample(prompts, n, limit, seed)
+    scores = iter(verifier.score([(p, c.text) for p, completions in zip(problems, sampled, strict=True) for c in completions]))
+    return tuple(
+        Group(problem, prompt, tuple(completions), tuple(next(scores) for _ in completions))
+        for problem, prompt, completions in zip(problems, prompts, sampled, strict=True)
+    )
+
+
+def verdicts(groups: Sequence[Group], limit: int) -> Batch:
+    """The batch as the sampler and the verifier gave it: old_logp is the sampler's own."""
+    completions = [c for g in groups for c in g.completions]
+    scores = [s for g in groups for s in g.scores]
+    shape = len(completions), max(len(c.tokens) for c in completions)
+    mask, reward, logp = torch.zeros(shape, dtype=torch.bool), torch.zeros(shape), torch.zeros(shape)
+    for i, (completion, score) in enumerate(zip(completions, scores, strict=True)):
+        length = len(completion.tokens)
+        mask[i, :length] = True
+        reward[i, length - 1] = score.reward
+        logp[i, :length] = torch.tensor(completion.logp)
+    return Batch(
+        group=torch.tensor([i for i, g in enumerate(groups) for _ in g.completions]),
+        reward=reward,
+        mask=mask,
+        old_logp=logp,
+        truncated=torch.tensor([c.truncated for c in completions]),
+        correct=torch.tensor([s.correct for s in scores]),
+        limit=limit,
+    )

@@ -1,0 +1,136 @@
+"""From a specification to a finished run folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+
+from bench import evaluation, registry
+from bench.checkpoint import Checkpoint
+from bench.config import RunSpec
+from bench.errors import ConfigError
+from bench.loops.policy_gradient import Learner, Plan, policy_gradient
+from bench.loops.progress import Progress
+from bench.policy import Policy
+from bench.provenance import provenance
+from bench.record import Record
+from bench.resolve import digest, model_folder
+from bench.run_folder import RunFolder
+from bench.store import RunStore
+from bench.verifying import Verifier
+
+SAVE_SHARE = 0.05  # of a run's time may go into checkpoints
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run."""
+
+    folder: Path
+    records: list[Record]
+    warnings: list[str]
+    seconds: float  # this call's; a run that was finished before takes next to none
+
+
+def execute(spec: RunSpec, store: RunStore, observe: Callable[[Record], None]) -> Result:
+    """Run to the end of the budget, or go on where the run was left; `observe` sees every record, those of earlier calls first.
+
+    Raises BenchError. What was recorded before stays, and the same call continues from it.
+    """
+    began = time.perf_counter()
+    if spec.tier == "tiny":
+        torch.set_num_threads(1)  # small matrices; and the same bits whatever the machine's number of cores
+    with store.open(spec, provenance()) as folder:
+        if not folder.finished:
+            with Work(spec) as work:
+                checkpoint = folder.latest()
+                folder.rewind(checkpoint)
+                if checkpoint is not None:
+                    work.restore(checkpoint)
+                for record in folder.records():
+                    observe(record)
+                _pull(spec, folder, work, observe)
+        records = folder.records()
+        return Result(folder.path, records, folder.warnings, time.perf_counter() - began)
+
+
+def _pull(spec: RunSpec, folder: RunFolder, work: Work, observe: Callable[[Record], None]) -> None:
+    """Draw records from the loop into the store until the budget is spent; save as often as the share of time allows."""
+    saved, cost = time.perf_counter(), 0.0
+    for record in policy_gradient(work.learner, work.plan, work.progress):
+        folder.append(record, work.progress.examples)
+        observe(record)
+        if record.samples >= spec.budget:
+            break
+        now = time.perf_counter()
+        if now - saved > cost / SAVE_SHARE:
+            folder.checkpoint(record.step, work.tensors(), work.progress.to_json())
+            saved = time.perf_counter()
+            cost = saved - now
+    folder.checkpoint(record.step, work.tensors(), work.progress.to_json())
+    folder.finish({"score": record.eval_score, "samples": record.samples, "tokens": record.tokens, "steps": record.step})
+
+
+class Work:
+    """Everything a run holds in memory, built from its specification."""
+
+    def __init__(self, spec: RunSpec) -> None:
+        settings = spec.train
+        task = registry.load("tasks", spec.task.name)(**spec.task.settings)
+        rule = registry.load("algorithms", spec.algorithm.name)(**spec.algorithm.settings)
+        sampler = registry.load("samplers", spec.sampler.name)(**spec.sampler.settings)
+        policy = _policy(spec)
+        held_out = evaluation.problems(task, "heldout", settings.eval_problems)
+        optimizer = torch.optim.AdamW(
+            policy.parameters(), settings.lr, (settings.beta1, settings.beta2), weight_decay=settings.weight_decay, fused=True
+        )
+        self.progress = Progress()
+        self.verifier = Verifier(task)
+        self.session = sampler.open(policy)
+        reference = policy.reference() if rule.reference else None
+        self.learner = Learner(rule, policy, optimizer, reference, self.session, self.verifier, sampler.exact)
+        self.plan = Plan(task, held_out, settings, spec.seed, max(1, spec.budget // settings.eval_points), spec.budget)
+
+    def tensors(self) -> dict[str, dict[str, torch.Tensor]]:
+        """Weights and optimizer state by file name."""
+        names = list(self.learner.policy.tensors())
+        state = self.learner.optimizer.state_dict()["state"]
+        moments = {f"{names[i]}/{key}": value for i, held in state.items() for key, value in held.items()}
+        return {"model": self.learner.policy.tensors()} | ({"optimizer": moments} if moments else {})
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Take back what `tensors` and the progress gave."""
+        names = list(self.learner.policy.tensors())
+        self.learner.policy.restore(checkpoint.tensors("model"))
+        self.progress = Progress.from_json(checkpoint.state)
+        if self.progress.updates:
+            state: dict[int, dict[str, Any]] = {i: {} for i in range(len(names))}
+            for name, value in checkpoint.tensors("optimizer").items():
+                weight, _, key = name.rpartition("/")
+                state[names.index(weight)][key] = value
+            groups = self.learner.optimizer.state_dict()["param_groups"]
+            self.learner.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        self.session.refresh()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.session.close()
+        self.verifier.close()
+
+
+def _policy(spec: RunSpec) -> Policy:
+    """The start checkpoint. Raises ConfigError where its weights are no longer those of the specification."""
+    folder = model_folder(spec.model.name)
+    wanted = spec.model.settings.get("digest")
+    if wanted is not None and digest(folder) != wanted:
+        raise ConfigError(f"the weights in {folder} are not those the run began with (digest {wanted}); put them back or start a new run")
+    device = "cuda" if spec.tier == "full" and torch.cuda.is_available() else "cpu"
+    return Policy.load(folder if wanted is not None else spec.model.name, device)

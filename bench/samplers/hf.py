@@ -1,0 +1,103 @@
+"""Sampling from the policy itself, with the weights that train."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from bench.decoding import Decoder, decoder
+from bench.errors import ConfigError
+from bench.policy import Policy
+from bench.samplers.base import Completion, Sampler, Session
+
+COMPACT_BELOW = 0.75  # finished rows leave once the others are fewer than this share; moving the cache costs about one step
+
+
+@dataclass(frozen=True, kw_only=True)
+class HF(Sampler):
+    """Samples in batches with a key-value cache from the transformers model that trains: no copy of the weights, exact log-probabilities."""
+
+    rows: int = 256  # completions that grow side by side
+
+    exact: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.rows < 1:
+            raise ConfigError(f"rows is {self.rows}; it must be 1 or more")
+
+    def open(self, policy: Policy) -> HFSession:
+        return HFSession(policy, self.rows)
+
+
+class HFSession(Session):
+    """A policy, read in place. A completion depends on the weights, the prompts, n, the limit and the seed, and on nothing else."""
+
+    def __init__(self, policy: Policy, rows: int = 256) -> None:
+        self.policy, self.rows = policy, rows
+
+    @torch.inference_mode()
+    def sample(self, prompts: Sequence[Sequence[int]], n: int, limit: int, seed: str) -> list[list[Completion]]:
+        if not prompts:
+            return []
+        chance = torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "big", signed=True))
+        uniform = torch.rand(limit, len(prompts) * n, dtype=torch.float64, generator=chance).to(self.policy.device)
+        take = max(1, self.rows // n)
+        out: list[list[Completion]] = []
+        for first in range(0, len(prompts), take):
+            part = prompts[first : first + take]
+            done = self._decode(part, n, uniform[:, first * n : (first + len(part)) * n])
+            out += [done[i : i + n] for i in range(0, len(done), n)]
+        return out
+
+    def _decode(self, prompts: Sequence[Sequence[int]], n: int, uniform: Tensor) -> list[Completion]:
+        """The n completions of each prompt in turn, from (limit, P * n) uniform numbers: one decides each token."""
+        limit, total = uniform.shape
+        rows = decoder(self.policy)
+        tokens = torch.full((limit, total), -1, device=uniform.device)
+        logp = torch.zeros((limit, total), device=uniform.device)
+        alive = torch.arange(total, device=uniform.device)  # original numbers of the rows that the decoder still holds
+        open_ = torch.ones(total, dtype=torch.bool, device=uniform.device)  # (R,) of those, the ones that have not ended
+        logits = rows.start(prompts, n, limit)
+        for t in range(limit):
+            token, token_logp = choose(logits, uniform[t, alive])
+            tokens[t, alive], logp[t, alive] = torch.where(open_, token, -1), token_logp
+            open_ &= token != self.policy.end
+            if t + 1 == limit or not (count := int(open_.sum())):
+                break
+            if count < COMPACT_BELOW * len(alive):
+                token, alive, open_ = self._compact(rows, token, alive, open_)
+            logits = rows.step(token)
+        return self._completions(tokens, logp, limit)
+
+    @staticmethod
+    def _compact(rows: Decoder, token: Tensor, alive: Tensor, open_: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        kept = open_.nonzero().squeeze(-1)
+        rows.keep(kept)
+        return token[kept], alive[kept], open_[kept]
+
+    def _completions(self, tokens: Tensor, logp: Tensor, limit: int) -> list[Completion]:
+        out = []
+        for row, values in zip(tokens.T.tolist(), logp.T.tolist(), strict=True):
+            length = row.index(-1) if -1 in row else limit
+            own = tuple(row[:length])
+            out.append(Completion(own, tuple(values[:length]), self.policy.decode(own), own[-1] != self.policy.end))
+        return out
+
+    def refresh(self) -> None:
+        """Nothing to do: the weights that train are the weights that sample."""
+
+
+def choose(logits: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+    """(R,) tokens at temperature 1 and their log-probabilities, from (R, V) logits by inverting the distribution function.
+
+    Double precision, so that no token is out of reach; a token of probability 0 is never chosen.
+    """
+    table = torch.log_softmax(logits.float(), dim=-1)
+    total = table.double().exp().cumsum(-1)
+    token = torch.searchsorted(total, (uniform * total[:, -1]).unsqueeze(-1), right=True).clamp_max(logits.shape[-1] - 1)
+    return token.squeeze(-1), table.gather(-1, token).squeeze(-1)

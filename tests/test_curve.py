@@ -1,0 +1,101 @@
+"""The picture of one run: what it shows, what it says where there is nothing to show, and where it goes."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.errors import StoreError
+from bench.record import Record
+from bench.report.curve import draw, figure_of, tokens_text
+
+PROBES = {"entropy/token": 0.8, "gate": 0.97, "len/mean": 12.0}
+
+
+def record(step: int) -> Record:
+    return Record(
+        step=step,
+        samples=64 * step,
+        tokens=700 * step,
+        verifier_calls=64 * step,
+        updates=4 * step,
+        seconds=float(step),
+        cpu_seconds=float(step),
+        train_score=0.05 * step,
+        eval_score=0.06 * step if step % 5 == 0 else None,
+        probes={name: value + 0.001 * step for name, value in PROBES.items()} if step else {},
+    )
+
+
+RECORDS = [record(step) for step in range(11)]
+
+
+def drawn(axis: object) -> list[list[tuple[float, float]]]:
+    return [list(zip(*line.get_data(), strict=True)) for line in axis.get_lines()]  # type: ignore[attr-defined]
+
+
+def test_the_file_is_a_png_twelve_hundred_pixels_wide_and_the_same_each_time(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        draw(RECORDS, "GRPO, seed 0", tmp_path / "made" / f"{name}.png")
+    data = (tmp_path / "made" / "a.png").read_bytes()
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    assert struct.unpack(">I", data[16:20]) == (1200,)
+    assert data == (tmp_path / "made" / "b.png").read_bytes()
+
+
+def test_each_panel_shows_its_numbers_against_tokens() -> None:
+    score, entropy, gate, length = figure_of(RECORDS, "GRPO").axes
+    training, held_out = drawn(score)
+    assert training == [(r.tokens, r.train_score) for r in RECORDS[1:]]  # nothing was trained on before the first step
+    assert held_out == [(0, 0.0), (3500, pytest.approx(0.3)), (7000, pytest.approx(0.6))]
+    for axis, key in ((entropy, "entropy/token"), (gate, "gate"), (length, "len/mean")):
+        assert drawn(axis)[0][1:] == [(r.tokens, r.probes[key]) for r in RECORDS[1:]]
+
+
+def test_a_missing_probe_is_said_and_not_drawn_as_zero() -> None:
+    records = [replace(r, probes={k: v for k, v in r.probes.items() if k != "gate"}) for r in RECORDS]
+    _, entropy, gate, _ = figure_of(records, "no gate").axes
+    assert drawn(gate) == []
+    assert [text.get_text() for text in gate.texts] == ["not defined for this rule"]
+    assert [text.get_text() for text in entropy.texts] == []
+
+
+def test_a_run_that_only_evaluated_says_so(tmp_path: Path) -> None:
+    axes = figure_of(RECORDS[:1], "start").axes
+    assert [axis.texts[0].get_text() for axis in axes[1:]] == ["no training step yet"] * 3
+    draw(RECORDS[:1], "start", tmp_path / "start.png")
+    assert (tmp_path / "start.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0"), (950, "950"), (1000, "1k"), (1500, "1.5k"), (250_000, "250k"), (2e6, "2M"), (3.2e9, "3.2B")]
+)
+def test_tokens_are_written_short(count: float, text: str) -> None:
+    assert tokens_text(count) == text
+
+
+def test_no_records_and_no_place_are_errors(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no records to draw for 'empty'"):
+        draw([], "empty", tmp_path / "x.png")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match=r"cannot write .*x\.png: .*choose another place"):
+        draw(RECORDS, "title", tmp_path / "file" / "x.png")
+
+
+def test_drawing_leaves_the_callers_style_alone() -> None:
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    figure_of(RECORDS, "title")
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_matplotlib_is_imported_only_to_draw() -> None:
+    code = "import sys, bench.report.curve; print([n for n in ('matplotlib', 'seaborn', 'pandas', 'torch') if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
+    assert done.stdout.strip() == "[]"
