@@ -33,6 +33,11 @@ class DAPO(GroupRelative):
 
     clips: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.overlong_cache <= 1:
+            raise ValueError(f"overlong_cache is {self.overlong_cache}; it is a share of the limit, above 0 and at most 1")
+
     @property
     def rounds(self) -> int:
         return self.max_rounds if self.dynamic_sampling else 1

@@ -118,6 +118,18 @@ def hidden(dense: Dense, tokens: Tensor) -> Tensor:
     return _Norm.apply(x, dense.eps).view(batch, length, -1)
 
 
+def project(normed: Tensor, layer: Layer, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Turned queries and keys (..., H + K, d) and values (..., K, d) of (..., D) normalised states; then, for the gradient, queries and
+    keys before turning and the inverse norm they were scaled by. `cos` and `sin` broadcast to the turned ones."""
+    every = F.linear(normed, layer.qkv, layer.qkv_bias).unflatten(-1, (layer.heads + 2 * layer.keys, -1))
+    turning, value = every[..., : -layer.keys, :], every[..., -layer.keys :, :]
+    inverse = None
+    if layer.head_norm:
+        inverse = inverse_rms(turning, layer.eps)
+        turning = turning * inverse
+    return torch.addcmul(turning * cos, half_turn(turning), sin), value, turning, inverse
+
+
 def attention(x: Tensor, layer: Layer, causal: Tensor) -> Tensor:
     """(N, D) plus its causal self-attention."""
     cos, sin = layer.cos[: len(causal)], layer.sin[: len(causal)]
@@ -184,19 +196,14 @@ class _Attention(torch.autograd.Function):
         layer: Layer,
         causal: Tensor,
     ) -> Tensor:
-        length, heads = len(causal), layer.heads + layer.keys
+        length = len(causal)
         inverse = inverse_rms(x, layer.eps)
         normed = x * inverse
-        every = F.linear(normed, qkv, qkv_bias).view(-1, length, heads + layer.keys, cos.shape[-1])
-        turning, head_inverse = every[:, :, :heads], None
-        if layer.head_norm:
-            head_inverse = inverse_rms(turning, layer.eps)
-            turning = turning * head_inverse
-        turned = torch.addcmul(turning * cos, half_turn(turning), sin)
-        query, key = _by_head(turned[:, :, : layer.heads], layer.keys), _by_head(turned[:, :, layer.heads :], layer.keys)
-        value = _by_head(every[:, :, heads:], layer.keys)
-        share = _scores(query, key, causal).softmax(-1)  # (B K, (H / K) L, L)
-        mixed = _by_position(share @ value, length, layer.keys).view(len(x), -1)
+        turned, value, turning, head_inverse = project(normed.view(-1, length, normed.shape[-1]), layer, cos, sin)
+        query, key = by_head(turned[:, :, : layer.heads], layer.keys), by_head(turned[:, :, layer.heads :], layer.keys)
+        value = by_head(value, layer.keys)
+        share = scores(query, key, causal).softmax(-1)  # (B K, (H / K) L, L)
+        mixed = by_position(share @ value, length, layer.keys).reshape(len(x), -1)
         ctx.layer = layer
         ctx.save_for_backward(qkv, cos, sin, out, inverse, normed, turning, head_inverse, query, key, value, share, mixed)
         return F.linear(mixed, out, out_bias).add_(x)
@@ -205,36 +212,36 @@ class _Attention(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         qkv, cos, sin, out, inverse, normed, turning, head_inverse, query, key, value, share, mixed = ctx.saved_tensors
         layer, length = ctx.layer, len(cos)
-        d_mixed = _by_head((grad @ out).view(-1, length, layer.heads, cos.shape[-1]), layer.keys)
+        d_mixed = by_head((grad @ out).view(-1, length, layer.heads, cos.shape[-1]), layer.keys)
         d_value = share.transpose(1, 2) @ d_mixed
         d_scores = torch._softmax_backward_data(d_mixed @ value.transpose(1, 2), share, -1, share.dtype)
-        d_turned = torch.cat([_by_position(d, length, layer.keys) for d in (d_scores @ key, d_scores.transpose(1, 2) @ query)], 2)
+        d_turned = torch.cat([by_position(d, length, layer.keys) for d in (d_scores @ key, d_scores.transpose(1, 2) @ query)], 2)
         d_cos = d_sin = None
         if ctx.needs_input_grad[3]:
             d_cos, d_sin = (d_turned * turning).sum(0), (d_turned * half_turn(turning)).sum(0)
         d_turning = torch.addcmul(half_turn(d_turned * sin), d_turned, cos)
         if head_inverse is not None:
             d_turning = _norm_backward(d_turning, turning, head_inverse)
-        d_every = torch.cat([d_turning, _by_position(d_value, length, layer.keys)], 2).view(len(grad), -1)
+        d_every = torch.cat([d_turning, by_position(d_value, length, layer.keys)], 2).view(len(grad), -1)
         d_x = _norm_backward(d_every @ qkv, normed, inverse).add_(grad)
         d_bias = d_every.sum(0) if ctx.needs_input_grad[2] else None
         d_out_bias = grad.sum(0) if ctx.needs_input_grad[6] else None
         return d_x, d_every.T @ normed, d_bias, d_cos, d_sin, grad.T @ mixed, d_out_bias, None, None
 
 
-def _by_head(x: Tensor, keys: int) -> Tensor:
+def by_head(x: Tensor, keys: int) -> Tensor:
     """(B K, (H / K) L, d) from (B, L, H, d): the query heads of one key head lie one after the other."""
     batch, length, heads, size = x.shape
     return x.reshape(batch, length, keys, heads // keys, size).permute(0, 2, 3, 1, 4).reshape(batch * keys, -1, size)
 
 
-def _by_position(x: Tensor, length: int, keys: int) -> Tensor:
-    """(B, L, H, d), the inverse of `_by_head`."""
+def by_position(x: Tensor, length: int, keys: int) -> Tensor:
+    """(B, L, H, d), the inverse of `by_head`."""
     size = x.shape[-1]
     return x.view(len(x) // keys, keys, -1, length, size).permute(0, 3, 1, 2, 4).reshape(len(x) // keys, length, -1, size)
 
 
-def _scores(query: Tensor, key: Tensor, causal: Tensor) -> Tensor:
+def scores(query: Tensor, key: Tensor, causal: Tensor) -> Tensor:
     """(B K, (H / K) L, L) products, -inf where the key is later than the query."""
     mask = causal.repeat(query.shape[1] // len(causal), 1)
     return torch.baddbmm(mask, query, key.transpose(1, 2))

@@ -62,19 +62,19 @@ def execute(spec: RunSpec, store: RunStore, observe: Callable[[Record], None]) -
 
 def _pull(spec: RunSpec, folder: RunFolder, work: Work, observe: Callable[[Record], None]) -> None:
     """Draw records from the loop into the store until the budget is spent; save as often as the share of time allows."""
+    loop = policy_gradient(work.learner, work.plan, work.progress)
     saved, cost = time.perf_counter(), 0.0
-    for record in policy_gradient(work.learner, work.plan, work.progress):
+    while work.progress.samples < spec.budget:
+        record = next(loop)
         folder.append(record, work.progress.examples)
         observe(record)
-        if record.samples >= spec.budget:
-            break
         now = time.perf_counter()
-        if now - saved > cost / SAVE_SHARE:
+        if record.samples >= spec.budget or (record.step and now - saved > cost / SAVE_SHARE):
             folder.checkpoint(record.step, work.tensors(), work.progress.to_json())
             saved = time.perf_counter()
             cost = saved - now
-    folder.checkpoint(record.step, work.tensors(), work.progress.to_json())
-    folder.finish({"score": record.eval_score, "samples": record.samples, "tokens": record.tokens, "steps": record.step})
+    last = folder.records()[-1]
+    folder.finish({"score": last.eval_score, "samples": last.samples, "tokens": last.tokens, "steps": last.step})
 
 
 class Work:

@@ -21,8 +21,8 @@ DATASET = "openai/gsm8k"
 REVISION = "cc7b047b6e5bb11b4f1af84efc572db110a51b3c"  # of the hub's repository
 SIZES: dict[File, int] = {"train": 7473, "test": 1319}
 WAYS = (
-    "GSM8K comes (1) from the hub: pip install 'rl-bench-suite[full]', and a connection; (2) from the hub's cache, filled by an earlier run "
-    "of (1); or (3) from a folder with train.jsonl and test.jsonl (a question and an answer ending in '#### N' per line): "
+    "GSM8K comes (1) from the hub: pip install 'rl-bench-suite[full]', and a connection; (2) from the hub's cache, filled by an earlier "
+    "run of (1); or (3) from a folder with train.jsonl and test.jsonl (a question and an answer ending in '#### N' per line): "
     "--set task.data=FOLDER. The tiny tier (--tier tiny) needs none of them. The files of (3) can be made from "
     f"https://huggingface.co/datasets/{DATASET}"
 )

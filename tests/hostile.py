@@ -1,4 +1,6 @@
-"""Answers that try to be scored by accident, to crash the verifier or to keep it busy. None is a right answer to anything."""
+"""Answers that try to be scored by accident, to crash the verifier or to keep it busy. None is a right answer to anything.
+
+And a task whose scorer is hostile itself."""
 
 from __future__ import annotations
 
@@ -61,3 +63,66 @@ HUGE: dict[str, str] = {
     "lines": "\n" * MEGABYTE,
     "surrogates": "\udc80" * MEGABYTE,
 }
+
+# A third party's task whose scorer does what the completion says.
+HOSTILE_TASK = """
+import ctypes, os, sys, threading, time
+from dataclasses import dataclass
+from tasks.base import Score, TextTask, binary
+
+def deepen(n):
+    return deepen(n + 1) + 1
+
+def starve():
+    hoard = []
+    while True:
+        hoard.append(bytearray(1 << 24))
+
+class Odd:
+    def __reduce__(self):
+        return os._exit, (1,)
+
+@dataclass(frozen=True, kw_only=True)
+class Hostile(TextTask):
+    broken: bool = False
+
+    def problems(self, split, seed):
+        yield from ()
+
+    def __setstate__(self, state):
+        if state["broken"]:
+            raise RuntimeError("cannot be set up")
+        self.__dict__.update(state)
+
+    def score(self, problem, text):
+        acts = {
+            "hang": lambda: time.sleep(3600),
+            "spin": lambda: [None for _ in iter(int, 1)],
+            "backtrack": lambda: __import__("re").match("(a+)+$", "a" * 60 + "b"),
+            "bomb": lambda: bytearray(1 << 40),
+            "hoard": starve,
+            "tower": lambda: 9**9**9**9,
+            "exit": lambda: os._exit(3),
+            "leave": lambda: sys.exit(3),
+            "interrupt": lambda: os.kill(os.getpid(), 2),
+            "kill": lambda: os.kill(os.getpid(), 9),
+            "segfault": lambda: ctypes.string_at(0),
+            "abort": os.abort,
+            "recursion": lambda: deepen(0),
+            "raise": lambda: 1 / 0,
+            "print": lambda: print("noise" * 100_000),
+            "read": lambda: input(),
+            "nan": lambda: Score(float("nan"), 0.0),
+            "infinity": lambda: Score(float("inf"), 0.0),
+            "text": lambda: Score("1", 1.0),
+            "none": lambda: None,
+            "nan part": lambda: Score(1.0, 1.0, {"strict": float("nan")}),
+            "too large": lambda: Score(10**400, 1.0),
+            "odd part": lambda: Score(1.0, 1.0, {"strict": Odd()}),
+            "die later": lambda: threading.Timer(0.2, os._exit, [1]).start(),
+            "pid": lambda: Score(float(os.getpid()), 0.0),
+        }
+        act = acts.get(text)
+        made = act() if act else None
+        return made if isinstance(made, Score) or text == "none" else binary(True, True)
+"""

@@ -132,7 +132,7 @@ def test_hostile_text_is_a_value_error(text: str) -> None:
 
 def test_the_deepest_nesting_that_the_cap_allows_is_read() -> None:
     depth = (LONGEST - 1) // 2
-    assert evaluate("(" * depth + "7" + ")" * depth) == (7, [7])
+    assert evaluate("(" * depth + "7" + ")" * depth) == (Fraction(7), [7])
 
 
 @given(st.text(alphabet="0123456789+-*/() x.=e", max_size=30))

@@ -126,7 +126,7 @@ def test_a_file_that_is_not_utf8_is_named(tmp_path: Path) -> None:
 
 
 def test_an_empty_split_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="'heldout' of GSM8K in .* is empty"):
+    with pytest.raises(ValueError, match=r"'heldout' of GSM8K in .* is empty"):
         next(gsm8k_data.problems("heldout", 0, write(tmp_path, [row(1)], [])))
 
 

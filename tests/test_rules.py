@@ -215,6 +215,25 @@ class SaysItClips(Plain):
     clips: ClassVar[bool] = True
 
 
+@dataclass(frozen=True, kw_only=True)
+class KeepsTheMean(Plain):
+    def credit(self, batch: Batch) -> Credit:
+        return replace(super().credit(batch), advantage=ops.per_action(ops.path_return(batch.reward, batch.mask).nan_to_num(0.0), batch.mask))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LosesDigits(Plain):
+    def surrogate(self, now: Forward, batch: Batch, credit: Credit) -> Tensor:
+        return (super().surrogate(now, batch, credit) + 1e4) - 1e4
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaysThePadding(Plain):
+    def credit(self, batch: Batch) -> Credit:
+        plain = super().credit(batch)
+        return replace(plain, advantage=plain.advantage + (~batch.mask).to(plain.advantage))
+
+
 MUTANTS: list[tuple[PolicyGradient, set[str]]] = [
     (AveragesLate(), {"weights_average", "splits_exactly", "follows_the_policy_gradient"}),
     (MultipliesByTheMask(), {"ignores_padding"}),
@@ -228,6 +247,9 @@ MUTANTS: list[tuple[PolicyGradient, set[str]]] = [
     (TearsGroups(), {"keeps_whole_groups"}),
     (RecordsATensor(), {"survive_json"}),
     (SaysItClips(), {"says_whether_it_clips"}),
+    (KeepsTheMean(), {"rewards_have_no_scale", "equal_rewards_teach_nothing"}),
+    (LosesDigits(), {"float32_suffices"}),
+    (PaysThePadding(), {"credit_is_fixed"}),
 ]
 
 
@@ -248,3 +270,8 @@ def test_the_mutants_have_a_sound_parent() -> None:
 @pytest.mark.parametrize(("rule", "expected"), MUTANTS, ids=lambda x: type(x).__name__)
 def test_contracts_catch(rule: PolicyGradient, expected: set[str]) -> None:
     assert expected <= broken_by(rule)
+
+
+def test_every_contract_of_rules_has_a_mutant() -> None:
+    general = {"are_frozen", "has_a_summary"}
+    assert set().union(*(expected for _, expected in MUTANTS)) == {contract.__name__ for _, contract in CONTRACTS} - general

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile import HEDGES, HUGE, UNREADABLE
+from hostile import HEDGES, HOSTILE_TASK, HUGE, UNREADABLE
 
 from bench import registry, verifying
 from bench.errors import BenchError, ConfigError
@@ -21,92 +21,9 @@ from bench.verifying import Verifier
 from tasks.base import Problem, TextTask
 from tasks.last_digit import LastDigit
 
-# A third party's task whose scorer does what the completion says.
-HOSTILE_TASK = """
-import ctypes, os, sys, threading, time
-from dataclasses import dataclass
-from tasks.base import Score, TextTask, binary
-
-def deepen(n):
-    return deepen(n + 1) + 1
-
-def starve():
-    hoard = []
-    while True:
-        hoard.append(bytearray(1 << 24))
-
-class Odd:
-    def __reduce__(self):
-        return os._exit, (1,)
-
-@dataclass(frozen=True, kw_only=True)
-class Hostile(TextTask):
-    broken: bool = False
-
-    def problems(self, split, seed):
-        yield from ()
-
-    def __setstate__(self, state):
-        if state["broken"]:
-            raise RuntimeError("cannot be set up")
-        self.__dict__.update(state)
-
-    def score(self, problem, text):
-        acts = {
-            "hang": lambda: time.sleep(3600),
-            "spin": lambda: [None for _ in iter(int, 1)],
-            "backtrack": lambda: __import__("re").match("(a+)+$", "a" * 60 + "b"),
-            "bomb": lambda: bytearray(1 << 40),
-            "hoard": starve,
-            "tower": lambda: 9**9**9**9,
-            "exit": lambda: os._exit(3),
-            "leave": lambda: sys.exit(3),
-            "interrupt": lambda: os.kill(os.getpid(), 2),
-            "kill": lambda: os.kill(os.getpid(), 9),
-            "segfault": lambda: ctypes.string_at(0),
-            "abort": os.abort,
-            "recursion": lambda: deepen(0),
-            "raise": lambda: 1 / 0,
-            "print": lambda: print("noise" * 100_000),
-            "read": lambda: input(),
-            "nan": lambda: Score(float("nan"), 0.0),
-            "infinity": lambda: Score(float("inf"), 0.0),
-            "text": lambda: Score("1", 1.0),
-            "none": lambda: None,
-            "nan part": lambda: Score(1.0, 1.0, {"strict": float("nan")}),
-            "too large": lambda: Score(10**400, 1.0),
-            "odd part": lambda: Score(1.0, 1.0, {"strict": Odd()}),
-            "die later": lambda: threading.Timer(0.2, os._exit, [1]).start(),
-            "pid": lambda: Score(float(os.getpid()), 0.0),
-        }
-        act = acts.get(text)
-        made = act() if act else None
-        return made if isinstance(made, Score) or text == "none" else binary(True, True)
-"""
-ACTS = [
-    "hang",
-    "spin",
-    "backtrack",
-    "bomb",
-    "hoard",
-    "tower",
-    "exit",
-    "leave",
-    "kill",
-    "segfault",
-    "abort",
-    "recursion",
-    "raise",
-    "read",
-    "nan",
-    "infinity",
-    "text",
-    "none",
-    "nan_part",
-    "too_large",
-    "odd_part",
-]
-LATE = {"hang", "spin", "backtrack", "tower"}
+DEADLY = ("exit", "kill", "segfault", "abort", "hoard", "bomb", "recursion")
+FALSE = ("leave", "raise", "read", "nan", "infinity", "text", "none", "nan part", "too large", "odd part")
+LATE = ("hang", "spin", "backtrack", "tower")
 PROBLEM = Problem("p", "prompt", "fine", {})
 
 
@@ -123,17 +40,16 @@ def score(verifier: Verifier, *texts: str) -> list[Any]:
     return verifier.score([(PROBLEM, text) for text in texts])
 
 
-@pytest.mark.parametrize("act", ACTS)
-def test_a_hostile_completion_costs_itself_and_nothing_else(make: Any, act: str) -> None:
-    text = act.replace("_", " ")
-    with Verifier(make(), time_limit=0.5) as verifier:
+@pytest.mark.parametrize("text", [*DEADLY, *FALSE, *LATE])
+def test_a_hostile_completion_costs_itself_and_nothing_else(make: Any, text: str) -> None:
+    with Verifier(make(), time_limit=1.0, memory_limit=1 << 28) as verifier:
         before, bad, after, worse, last = score(verifier, "fine", text, "fine", text, "fine")
         assert [before.reward, after.reward, last.reward] == [1, 1, 1]
         assert score(verifier, "fine")[0].reward == 1
     for verdict in (bad, worse):
         assert (verdict.reward, verdict.correct) == (0, 0)
         assert {k: verdict.parts[k] for k in ("strict", "lenient", "error")} == {"strict": 0, "lenient": 0, "error": 1}
-        assert ("timeout" in verdict.parts) == (act in LATE)
+        assert ("timeout" in verdict.parts) == (text in LATE)
 
 
 @pytest.mark.parametrize("text", ["print", "interrupt"])
@@ -207,7 +123,7 @@ def test_a_task_that_cannot_start_is_one_clear_error(make: Any, monkeypatch: pyt
     with Verifier(make(broken=True)) as verifier, pytest.raises(BenchError, match=r"Hostile \(RuntimeError: cannot be set up\)"):
         score(verifier, "fine")
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry != str(tmp_path)])
-    with Verifier(make()) as verifier, pytest.raises(BenchError, match="No module named 'hostile_task'.*define the task in a module"):
+    with Verifier(make()) as verifier, pytest.raises(BenchError, match=r"No module named 'hostile_task'.*define the task in a module"):
         score(verifier, "fine")
 
 
