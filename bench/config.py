@@ -109,6 +109,8 @@ def _read(name: str, value: Any, kind: Any) -> Any:
         if value not in options:
             raise ConfigError(f"{name} is {value!r}; choose one of {', '.join(map(str, options))}")
         return value
+    if get_origin(kind) is tuple:
+        return tuple(value.split("|") if isinstance(value, str) else value)
     if options:  # a union
         if type(None) in options and value in (None, "none"):
             return None

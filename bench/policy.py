@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,11 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from algorithms.base import Forward
+from bench import dense
 from bench.errors import ConfigError, MissingError, StoreError
 
+import os
+ROWS_TOGETHER = int(os.environ.get('RT','8'))
 Rows = Sequence[Sequence[int]]  # token ids, one sequence per path
 
 
@@ -28,6 +31,10 @@ class Policy:
     tokenizer: Any  # its transformers tokenizer
     end: int  # the token that ends a completion; -1 where none does
     pad: int
+    dense: bool = field(init=False)  # the model is one that `bench.dense` computes
+
+    def __post_init__(self) -> None:
+        self.dense = dense.supported(self.model)
 
     @classmethod
     def load(cls, folder_or_id: str | Path, device: str = "cpu") -> Policy:
@@ -88,27 +95,43 @@ class Policy:
         T is `width`, or the longest completion. Gradients flow to the parameters through `logp`, and through `entropy` where asked.
         """
         width = width or max(map(len, completions), default=0)
-        rows = torch.tensor([b for b, completion in enumerate(completions) for _ in completion], device=self.device)
-        steps = torch.tensor([t for completion in completions for t in range(len(completion))], device=self.device)
-        chosen = torch.tensor([token for completion in completions for token in completion], device=self.device)
-        before = torch.tensor([len(prompt) - 1 for prompt in prompts], device=self.device)
-        tokens = self._padded([[*prompt, *completion][:-1] for prompt, completion in zip(prompts, completions, strict=True)])
-        table = F.log_softmax(self._logits(tokens, rows, before[rows] + steps).float(), dim=-1)  # (N, V), N valid tokens
+        inputs = [[*prompt, *completion][:-1] for prompt, completion in zip(prompts, completions, strict=True)]
+        parts = self._parts([len(row) for row in inputs])
+        order = [b for part in parts for b in part]
+        rows = torch.tensor([b for b in order for _ in completions[b]], device=self.device)
+        steps = torch.tensor([t for b in order for t in range(len(completions[b]))], device=self.device)
+        chosen = torch.tensor([token for b in order for token in completions[b]], device=self.device)
+        logits = self._logits([[inputs[b] for b in part] for part in parts], [[len(prompts[b]) - 1 for b in part] for part in parts])
+        table = F.log_softmax(logits.float(), dim=-1)  # (N, V), N valid tokens
         logp = table.gather(-1, chosen.unsqueeze(-1)).squeeze(-1)
         source = table if entropy_gradient else table.detach()
         entropy = -(source.exp() * source).sum(-1)
         empty = table.new_zeros(len(prompts), width)
         return Forward(empty.index_put((rows, steps), logp), empty.index_put((rows, steps), entropy))
 
-    def _padded(self, rows: Rows) -> Tensor:
-        """(B, L) token ids, padded on the right, where causal attention never looks."""
-        longest = max(map(len, rows))
-        return torch.tensor([[*row, *[self.pad] * (longest - len(row))] for row in rows], device=self.device)
+    def _parts(self, lengths: list[int]) -> list[list[int]]:
+        """The rows that go forward together: all of them, or as many of about one length as a processor's cache holds."""
+        if not self.dense:
+            return [list(range(len(lengths)))]
+        order = sorted(range(len(lengths)), key=lengths.__getitem__)
+        return [order[i : i + ROWS_TOGETHER] for i in range(0, len(order), ROWS_TOGETHER)]
 
-    def _logits(self, tokens: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
-        """(N, V) next-token logits at N places of (B, L) token ids."""
-        logits: Tensor = self.model(input_ids=tokens, use_cache=False).logits[rows, positions]
-        return logits
+    def _logits(self, parts: list[list[list[int]]], starts: list[list[int]]) -> Tensor:
+        """(N, V) next-token logits at the places of each row from its start to its end, one part after the other."""
+        weights = dense.fuse(self.model, max(len(row) for part in parts for row in part)) if self.dense else None
+        logits = []
+        for part, start in zip(parts, starts, strict=True):
+            length = max(map(len, part))
+            # Padded on the right, where causal attention never looks.
+            tokens = torch.tensor([[*row, *[self.pad] * (length - len(row))] for row in part], device=self.device)
+            places = [b * length + i for b, (row, first) in enumerate(zip(part, start, strict=True)) for i in range(first, len(row))]
+            index = torch.tensor(places, device=self.device)
+            if weights is None:
+                logits.append(self.model(input_ids=tokens, use_cache=False).logits.flatten(0, 1)[index])
+            else:
+                states = dense.hidden(weights, tokens).flatten(0, 1).index_select(0, index)
+                logits.append(F.linear(states, weights.head, weights.head_bias))
+        return torch.cat(logits)
 
     def reference(self) -> Policy:
         """A frozen copy, for the log-probabilities of where training began."""

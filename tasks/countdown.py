@@ -18,8 +18,8 @@ class Countdown(TextTask):
     """Reach the target with every number once: `3 5 2 = 21` -> `5+2=7,7*3=21` and `#### (5+2)*3`."""
 
     numbers: int = 3
-    number_max: int = 12
-    target_max: int = 60
+    number_max: int = 10
+    target_max: int = 50
 
     limit: ClassVar[int] = 28
 
@@ -53,7 +53,7 @@ class Countdown(TextTask):
                 return f"{steps}\n#### {expression}"
 
     def vocabulary(self) -> Iterable[str]:
-        return ["#### ", *map(str, range(145, -1, -1)), *"+-*()=,", " ", "\n"]
+        return ["#### ", *map(str, range(self.target_max + 1)), *"+-*()=,", " ", "\n"]
 
     def _attempt(self, numbers: list[int], random: Random) -> Worked:
         """Combine the numbers two at a time, at random, never leaving the range 1 to target_max."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from random import Random
 
 Operand = int | str  # a number of the story, or "#i": the result of step i
-Step = tuple[Operand, str, Operand]
+Step = list[Operand]  # left, operation, right
 
 NAMES = ("Ada", "Ben", "Eva", "Leo", "Mia", "Sam", "Tom", "Zoe")
 ITEMS = ("apples", "books", "cards", "coins", "eggs", "pens", "shells", "stamps")
@@ -58,7 +58,7 @@ def _draft(random: Random) -> Story:
     steps: list[Step] = []
     if random.random() < 0.4:
         numbers += [random.randint(2, 6), random.randint(2, 9)]
-        steps.append((numbers[0], "*", numbers[1]))
+        steps.append([numbers[0], "*", numbers[1]])
         sentences = [f"{name} has {numbers[0]} boxes with {numbers[1]} {item} each."]
     else:
         numbers.append(random.randint(3, 30))
@@ -68,20 +68,20 @@ def _draft(random: Random) -> Story:
         held: Operand = f"#{len(steps) - 1}" if steps else numbers[0]
         if random.random() < 0.15:
             sentences.append(f"Then the number of {item} doubles.")
-            steps.append((held, "*", 2))
+            steps.append([held, "*", 2])
             continue
         n = random.randint(2, 9)
         gains = random.random() < 0.5
         sentences.append(random.choice(GAINS if gains else LOSSES).format(name=name, other=other, n=n))
         numbers.append(n)
-        steps.append((held, "+" if gains else "-", n))
+        steps.append([held, "+" if gains else "-", n])
     if not together:
         return Story(" ".join([*sentences, f"How many {item} does {name} have now?"]), numbers, steps, 0)
     held, n = f"#{len(steps) - 1}" if steps else numbers[0], random.randint(2, 9)
     more = random.random() < 0.5
     sentences.append(f"{other} has {n} {'more' if more else 'fewer'} than {name}. How many {item} do they have together?")
     numbers.append(n)
-    steps += [(held, "+" if more else "-", n), (held, "+", f"#{len(steps)}")]
+    steps += [[held, "+" if more else "-", n], [held, "+", f"#{len(steps)}"]]
     return Story(" ".join(sentences), numbers, steps, 0)
 
 

@@ -1,0 +1,60 @@
+PYTHON ?= python3
+VENV ?= .venv
+# Where the CPU build of torch comes from, beside the package index: PyPI's own Linux build brings several GB of CUDA libraries.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+CORE := $(VENV)/.core
+DEV := $(VENV)/.dev
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test slow check format lint types contracts tidy gpu
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(CORE) ## train GSPO on the tiny GSM8K: CPU, no network after the installation
+	$(BIN)/bench run --algo gspo --task gsm8k
+
+test: $(DEV) ## every test that needs no GPU, no network and no more than seconds
+	$(BIN)/pytest -q
+
+slow: $(DEV) ## the tests that take longer or need a package index
+	$(BIN)/pytest -q -m "slow and not gpu and not oracle"
+
+# `make check test` runs the tests once: make builds a target only once per call.
+check: format lint types contracts test ## all that a change must pass
+
+format: $(DEV)
+	$(BIN)/ruff format --check .
+
+lint: $(DEV)
+	$(BIN)/ruff check .
+
+types: $(DEV)
+	$(BIN)/mypy
+
+contracts: $(DEV)
+	$(BIN)/lint-imports --no-cache
+
+tidy: $(DEV) ## let ruff mend format and lint
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Uses the machine's own Python with its CUDA build of torch, straight from the checkout: no virtual environment, nothing installed.
+gpu: ## GPU tests and measurements, with PYTHON as it is
+	PYTHONPATH=. $(PYTHON) -m pytest -q -m gpu -p no:cacheprovider
+	PYTHONPATH=. $(PYTHON) benchmarks/gpu.py
+
+# torch comes first and alone, so that only this one package is looked up in TORCH_INDEX. pip prefers 2.13.0+cpu to 2.13.0; where the index
+# cannot be reached, the build that the other indices offer is taken.
+$(CORE): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) --no-deps --retries 1 --extra-index-url $(TORCH_INDEX) torch
+	$(INSTALL) -e .
+	@touch $@
+
+$(DEV): $(CORE)
+	$(INSTALL) -e ".[dev,full]"
+	@touch $@
