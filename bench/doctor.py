@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
 from typing import Literal
+from urllib.parse import urlsplit
 
 from bench import __version__, registry
 from bench.errors import BenchError, ConfigError
@@ -25,7 +26,7 @@ Probe = Callable[[], "Iterator[Finding]"]
 
 DISTRIBUTION = "rl-bench-suite"
 CORE = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "pandas", "gymnasium", "matplotlib", "seaborn", "typer", "rich")
-EXTRAS = {  # extra: the modules it brings, and what they are for
+EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {  # extra: the modules it brings, and what they are for
     "full": (("datasets",), "data sets of the full tier"),
     "vllm": (("vllm",), "fast sampling on a GPU"),
     "mujoco": (("mujoco",), "MuJoCo tasks"),
@@ -50,7 +51,7 @@ class Finding:
 
 
 def report(results: Path = Path("results")) -> list[Finding]:
-    """Every finding, in a fixed order; `results` is the folder whose disk is looked at. Never raises; takes seconds, as torch is imported."""
+    """Every finding, in a fixed order; `results` is the folder whose disk is looked at. Never raises; takes seconds (it imports torch)."""
     probes = (_python, _packages, _own_packages, _torch, _gpu, _hub, partial(_disk, results), _bases, _extras)
     return [finding for probe in probes for finding in _guarded(probe)]
 
@@ -63,7 +64,7 @@ def pip_line(requirement: str) -> str:
 def _guarded(probe: Probe) -> list[Finding]:
     try:
         return list(probe())
-    except Exception as error:  # noqa: BLE001  a broken driver or package may raise anything, and the other findings matter the more then
+    except Exception as error:  # a broken driver may raise anything, and the other findings matter the more then
         name = getattr(probe, "__name__", "disk").removeprefix("_")
         return [Finding(name, "missing", f"{type(error).__name__}: {error}", "mend or reinstall what the message names")]
 
@@ -123,11 +124,14 @@ def _hub() -> Iterator[Finding]:
         yield Finding(
             "Hugging Face hub", "note", f"not asked: {offline} is set", f"unset {offline} to download; the tiny tier needs no hub"
         )
-    elif _reachable("huggingface.co", 443, HUB_SECONDS):
-        yield Finding("Hugging Face hub", "ok", "reachable")
+    elif _reachable(address.hostname or "", address.port or 443, HUB_SECONDS):
+        yield Finding("Hugging Face hub", "ok", f"{address.hostname} answers")
     else:
         yield Finding(
-            "Hugging Face hub", "note", f"no answer within {HUB_SECONDS:.0f} s", "the tiny tier needs no hub; full takes local folders"
+            "Hugging Face hub",
+            "note",
+            f"no direct connection to {address.hostname} within {HUB_SECONDS:.0f} s",
+            "the tiny tier needs no hub; full takes local folders",
         )
 
 

@@ -36,11 +36,11 @@ class ChainSum(TextTask):
         return binary(answers.strict(text) == gold, answers.lenient(text) == gold)
 
     def demonstration(self, problem: Problem, random: Random) -> str:
-        """Half blurt a sum that is off by up to 3; the others keep a running total and slip by 1 at one step in twelve."""
+        """Three in five blurt a sum that is off by up to 3; the others keep a running total and slip by 1 at one step in 24."""
         numbers = problem.facts["numbers"]
-        if random.random() < 0.5:
+        if random.random() < 0.6:
             return f"#### {max(0, sum(numbers) + random.randint(-3, 3))}"
-        slipped = [n + (random.choice((-1, 1)) if i and random.random() < 1 / 12 else 0) for i, n in enumerate(numbers)]
+        slipped = [n + (random.choice((-1, 1)) if i and random.random() < 1 / 24 else 0) for i, n in enumerate(numbers)]
         totals = list(accumulate(slipped))[1:]
         return ",".join(map(str, totals)) + f"\n#### {totals[-1]}"
 

@@ -116,7 +116,7 @@ def test_demonstrators_are_mixed_and_imperfect() -> None:
             right[not text.startswith("####")].append(task.score(problem, text).correct)
         share = len(right[True]) / 600
         worked, blurted = (sum(right[kind]) / len(right[kind]) for kind in (True, False))
-        assert 0.4 < share < 0.6, name
+        assert 0.35 < share < 0.6, name
         assert 0 < blurted < 0.5 < worked <= 1, name
 
 

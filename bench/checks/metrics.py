@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from random import Random
 
-import pandas
 from pandas import DataFrame
 
 from bench.checks.expect import expect
@@ -63,7 +62,7 @@ def is_nan_without_data(metric: Metric) -> None:
         ):
             found = metric(poor)
             expect(isinstance(found, float) and math.isnan(found), f"gives {found!r} {title}; NaN stands for undefined")
-        single = metric(pandas.concat([given.dropna(subset=list(metric.needs)).iloc[:1]]))
+        single = metric(given.dropna(subset=list(metric.needs)).iloc[:1])
         expect(type(single) is float, f"gives {single!r} for a single record")
 
 
