@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -40,14 +40,16 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
-        return replace(self, **{f.name: v.to(device) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)})
+        moved: dict[str, Any] = {f.name: v.to(device) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
+        return replace(self, **moved)
 
     def rows(self, index: Tensor) -> Batch:
         """The paths that `index` names, a (b,) tensor of row numbers."""
         paths = len(self.group)
         shared = {"history", "limit"}
-        taken = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in shared}
-        return replace(self, **{k: v[index] for k, v in taken.items() if v is not None and len(v) == paths})
+        held = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in shared}
+        taken: dict[str, Any] = {k: v[index] for k, v in held.items() if v is not None and len(v) == paths}
+        return replace(self, **taken)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from algorithms.group import GroupRelative
 
 @dataclass(frozen=True, kw_only=True)
 class DAPO(GroupRelative):
-    """Raises the upper clip, resamples groups without signal, averages over tokens and shapes overlong answers (arXiv 2503.14476, eq. 8)."""
+    """Raises the upper clip, resamples groups without signal, averages over tokens, shapes overlong answers (arXiv 2503.14476, eq. 8)."""
 
     clip_low: float = 0.2
     clip_high: float = 0.28

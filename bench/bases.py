@@ -42,7 +42,10 @@ def make(task_name: str, out: Path | None, seed: int, settings: tuple[str, ...])
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as folder:
             for step, loss in pretrain(task, task_name, plan, seed, Path(folder)):
                 if step % max(1, plan.steps // 20) == 0:
-                    print(f"step {step:6d} of {plan.steps}  loss {loss:.3f} nats per token  {time.process_time() - began:5.0f} CPU-seconds", flush=True)
+                    print(
+                        f"step {step:6d} of {plan.steps}  loss {loss:.3f} nats per token  {time.process_time() - began:5.0f} CPU-seconds",
+                        flush=True,
+                    )
             scores = _measure(task_name, Path(folder))
             command = " ".join(["bench pretrain", task_name, f"--seed {seed}", *(f"--set {pair}" for pair in settings)])
             about = {"command": command, "seed": seed, "settings": asdict(plan), "scores": scores, "made_with": provenance()}

@@ -47,7 +47,9 @@ def main() -> NoReturn:
 def run(
     algo: Annotated[str, typer.Option("--algo", help="Algorithm; `bench ls algorithms` lists them.")],
     task: Annotated[str, typer.Option("--task", help="Task; `bench ls tasks` lists them.")],
-    tier: Annotated[str, typer.Option(help="tiny (a small model on the CPU) or full (real data, a GPU); by default what the machine has.")] = "",
+    tier: Annotated[
+        str, typer.Option(help="tiny (a small model on the CPU) or full (real data, a GPU); by default what the machine has.")
+    ] = "",
     sampler: Annotated[str, typer.Option(help="How completions are sampled; `bench ls samplers` lists them.")] = "hf",
     model: Annotated[str, typer.Option(help="Folder or Hugging Face id of the start model; by default the task's own base.")] = "",
     seed: Annotated[int, typer.Option(help="Everything random in the run follows from it.")] = 0,
@@ -70,7 +72,9 @@ def run(
 
 
 @app.command()
-def resume(run: Annotated[str, typer.Argument(help="Run id, or its first digits.")], results: Results = Path("results"), as_json: AsJson = False) -> None:
+def resume(
+    run: Annotated[str, typer.Argument(help="Run id, or its first digits.")], results: Results = Path("results"), as_json: AsJson = False
+) -> None:
     """Continue a run that was stopped, by its id."""
     from bench.errors import StoreError
     from bench.store import RunStore
@@ -94,7 +98,9 @@ def _execute(spec: RunSpec, store: RunStore, as_json: bool) -> None:
         print(json.dumps({"run_id": spec.run_id, "folder": str(result.folder), "score": _final(result.records)}))
         return
     console = Console()
-    console.print(f"[bold]{spec.algorithm.name}[/] on {spec.table}, seed {spec.seed}, {spec.budget} samples, run {spec.run_id}", highlight=False)
+    console.print(
+        f"[bold]{spec.algorithm.name}[/] on {spec.table}, seed {spec.seed}, {spec.budget} samples, run {spec.run_id}", highlight=False
+    )
     with Live(console, spec) as live:
         result = execute(spec, store, live.observe)
     picture = result.folder / "curve.png"
@@ -103,7 +109,9 @@ def _execute(spec: RunSpec, store: RunStore, as_json: bool) -> None:
         console.print(f"[yellow]{warning}[/]", highlight=False, soft_wrap=True)
     console.print(summary(result.records))
     last = result.records[-1]
-    console.print(f"{last.samples} samples, {last.tokens} tokens, {last.updates} updates in {last.cpu_seconds:.0f} CPU-seconds", highlight=False)
+    console.print(
+        f"{last.samples} samples, {last.tokens} tokens, {last.updates} updates in {last.cpu_seconds:.0f} CPU-seconds", highlight=False
+    )
     console.print(f"curve: {picture}", highlight=False, soft_wrap=True)
 
 
@@ -140,7 +148,9 @@ def ls(
 
 
 @app.command()
-def check(name: Annotated[str, typer.Argument(help="Algorithm, task, sampler or metric, ours or a third party's.")], as_json: AsJson = False) -> None:
+def check(
+    name: Annotated[str, typer.Argument(help="Algorithm, task, sampler or metric, ours or a third party's.")], as_json: AsJson = False
+) -> None:
     """Run the contracts every plug-in of its kind must keep; exit code 1 where one is broken."""
     from bench import listings
 

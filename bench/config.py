@@ -41,7 +41,17 @@ class TrainSettings:
     eval_completions: int = 8  # per problem, so pass@k is known up to this k
 
     def __post_init__(self) -> None:
-        positive = ("lr", "grad_clip", "prompts", "completions", "minibatches", "epochs", "eval_points", "eval_problems", "eval_completions")
+        positive = (
+            "lr",
+            "grad_clip",
+            "prompts",
+            "completions",
+            "minibatches",
+            "epochs",
+            "eval_points",
+            "eval_problems",
+            "eval_completions",
+        )
         for name in positive:
             if not getattr(self, name) > 0:
                 raise ConfigError(f"train.{name} is {getattr(self, name)}; it must be greater than 0")
@@ -49,7 +59,9 @@ class TrainSettings:
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"train.{name} is {getattr(self, name)}; it must be 0 or more")
         if self.minibatches > self.prompts * self.completions:
-            raise ConfigError(f"train.minibatches is {self.minibatches}, but a rollout batch holds {self.prompts * self.completions} completions")
+            raise ConfigError(
+                f"train.minibatches is {self.minibatches}, but a rollout batch holds {self.prompts * self.completions} completions"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,5 +141,7 @@ def _read(name: str, value: Any, kind: Any) -> Any:
                 raise ValueError
             return number
     except (KeyError, ValueError, TypeError):
-        raise ConfigError(f"{name} is {value!r}; it takes {'true or false' if kind is bool else f'a value of type {kind.__name__}'}") from None
+        raise ConfigError(
+            f"{name} is {value!r}; it takes {'true or false' if kind is bool else f'a value of type {kind.__name__}'}"
+        ) from None
     return str(value)

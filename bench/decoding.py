@@ -82,7 +82,9 @@ class DenseDecoder(Decoder):
         x = F.embedding(tokens, self.weights.embed)
         for layer in self.weights.layers:
             x = self._prompt(x, layer, n, longest + limit)
-        padding = torch.arange(longest + limit) >= torch.where(torch.arange(longest + limit) < longest, lengths.unsqueeze(-1), longest + limit)
+        padding = torch.arange(longest + limit) >= torch.where(
+            torch.arange(longest + limit) < longest, lengths.unsqueeze(-1), longest + limit
+        )
         self.bias = torch.zeros(padding.shape).masked_fill_(padding, -torch.inf).repeat_interleave(n, 0)  # (R, slots)
         return self._logits(x[torch.arange(len(prompts)), lengths - 1]).repeat_interleave(n, 0)
 

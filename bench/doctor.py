@@ -120,6 +120,7 @@ def _gpu() -> Iterator[Finding]:
 
 def _hub() -> Iterator[Finding]:
     offline = next((name for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE") if _true(os.environ.get(name, ""))), None)
+    address = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
     if offline is not None:
         yield Finding(
             "Hugging Face hub", "note", f"not asked: {offline} is set", f"unset {offline} to download; the tiny tier needs no hub"

@@ -19,7 +19,8 @@ from bench import dense
 from bench.errors import ConfigError, MissingError, StoreError
 
 import os
-ROWS_TOGETHER = int(os.environ.get('RT','8'))
+
+ROWS_TOGETHER = int(os.environ.get("RT", "8"))
 Rows = Sequence[Sequence[int]]  # token ids, one sequence per path
 
 
@@ -151,7 +152,9 @@ class Policy:
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Take back what `tensors` gave. Raises StoreError where the names or shapes are another model's."""
         own = self.tensors()
-        differing = sorted(name for name in own.keys() | tensors.keys() if name not in own or name not in tensors or own[name].shape != tensors[name].shape)
+        differing = sorted(
+            name for name in own.keys() | tensors.keys() if name not in own or name not in tensors or own[name].shape != tensors[name].shape
+        )
         if differing:
             raise StoreError(f"the checkpoint is of another model, {differing[0]!r} differs: resume with the model the run began with")
         for name, tensor in tensors.items():

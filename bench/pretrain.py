@@ -37,9 +37,7 @@ class PretrainSettings:
 
     @property
     def shape(self) -> tiny.Shape:
-        return tiny.Shape(
-            hidden=self.hidden, layers=self.layers, heads=self.heads, kv_heads=self.kv_heads, feed_forward=self.feed_forward
-        )
+        return tiny.Shape(hidden=self.hidden, layers=self.layers, heads=self.heads, kv_heads=self.kv_heads, feed_forward=self.feed_forward)
 
 
 def pretrain(task: TextTask, name: str, settings: PretrainSettings, seed: int, folder: Path) -> Iterator[tuple[int, float]]:

@@ -54,7 +54,9 @@ def resolve(request: Request) -> RunSpec:
     task = build(task_class, "task", given["task"])
     train = build(TrainSettings, "train", known.train | given["train"])
     if rule.group and train.completions < 2:
-        raise ConfigError(f"{request.algorithm} compares completions of one prompt; train.completions is {train.completions}, set 2 or more")
+        raise ConfigError(
+            f"{request.algorithm} compares completions of one prompt; train.completions is {train.completions}, set 2 or more"
+        )
     if rule.critic:
         raise ConfigError(f"{request.algorithm} needs a critic, which the text loop does not have")
     budget = request.budget or known.budget

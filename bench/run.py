@@ -14,16 +14,17 @@ import torch
 from bench import evaluation, registry
 from bench.checkpoint import Checkpoint
 from bench.config import RunSpec
-from bench.errors import ConfigError
+from bench.errors import ConfigError, MissingError
 from bench.loops.policy_gradient import Learner, Plan, policy_gradient
 from bench.loops.progress import Progress
 from bench.policy import Policy
 from bench.provenance import provenance
 from bench.record import Record
 from bench.resolve import digest, model_folder
-from bench.run_folder import RunFolder
+from bench.run_folder import RunFolder, read_records
 from bench.store import RunStore
 from bench.verifying import Verifier
+from tasks.base import Problem, TextTask
 
 SAVE_SHARE = 0.05  # of a run's time may go into checkpoints
 
@@ -46,18 +47,28 @@ def execute(spec: RunSpec, store: RunStore, observe: Callable[[Record], None]) -
     began = time.perf_counter()
     if spec.tier == "tiny":
         torch.set_num_threads(1)  # small matrices; and the same bits whatever the machine's number of cores
-    with store.open(spec, provenance()) as folder:
-        if not folder.finished:
-            with Work(spec) as work:
-                checkpoint = folder.latest()
-                folder.rewind(checkpoint)
-                if checkpoint is not None:
-                    work.restore(checkpoint)
-                for record in folder.records():
-                    observe(record)
-                _pull(spec, folder, work, observe)
-        records = folder.records()
-        return Result(folder.path, records, folder.warnings, time.perf_counter() - began)
+    warnings: list[str] = []
+    store.check()
+    path = store.finished(spec)
+    if path is not None:
+        for record in read_records(path):
+            observe(record)
+    else:
+        with Work(spec) as work, store.open(spec, provenance()) as folder:
+            path, warnings = folder.path, folder.warnings
+            _go_on(spec, folder, work, observe)
+    return Result(path, read_records(path), warnings, time.perf_counter() - began)
+
+
+def _go_on(spec: RunSpec, folder: RunFolder, work: Work, observe: Callable[[Record], None]) -> None:
+    """Take up the newest checkpoint, if there is one, and run to the end."""
+    checkpoint = folder.latest()
+    folder.rewind(checkpoint)
+    if checkpoint is not None:
+        work.restore(checkpoint)
+    for record in folder.records():
+        observe(record)
+    _pull(spec, folder, work, observe)
 
 
 def _pull(spec: RunSpec, folder: RunFolder, work: Work, observe: Callable[[Record], None]) -> None:
@@ -86,7 +97,7 @@ class Work:
         rule = registry.load("algorithms", spec.algorithm.name)(**spec.algorithm.settings)
         sampler = registry.load("samplers", spec.sampler.name)(**spec.sampler.settings)
         policy = _policy(spec)
-        held_out = evaluation.problems(task, "heldout", settings.eval_problems)
+        held_out = _held_out(task, settings.eval_problems)
         optimizer = torch.optim.AdamW(
             policy.parameters(), settings.lr, (settings.beta1, settings.beta2), weight_decay=settings.weight_decay, fused=True
         )
@@ -124,6 +135,14 @@ class Work:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.session.close()
         self.verifier.close()
+
+
+def _held_out(task: TextTask, count: int) -> list[Problem]:
+    """Raises MissingError where the task cannot get at its data; the task's own message says how."""
+    try:
+        return evaluation.problems(task, "heldout", count)
+    except (OSError, ImportError, ValueError) as error:
+        raise MissingError(str(error)) from error
 
 
 def _policy(spec: RunSpec) -> Policy:

@@ -19,7 +19,12 @@ class Live:
     def __init__(self, console: Console, spec: RunSpec) -> None:
         self.console, self.budget = console, spec.budget
         self.score: float | None = None
-        columns = [TextColumn("[bold]{task.description}"), BarColumn(bar_width=None), TextColumn("{task.fields[state]}"), TimeRemainingColumn()]
+        columns = [
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[state]}"),
+            TimeRemainingColumn(),
+        ]
         self.bar = Progress(*columns, console=console, disable=not console.is_terminal)
         self.row = self.bar.add_task(f"{spec.algorithm.name} on {spec.table}", total=spec.budget, state="")
 

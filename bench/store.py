@@ -64,7 +64,7 @@ class RunStore:
         folder = self.root / spec.table / spec.algorithm.name / spec.run_id
         wanted = json.loads(json.dumps(asdict(spec)))
         with files.guarded(folder):
-            self._check_root()
+            self.check()
             lock = self._create(folder, {"spec": wanted, "run_id": spec.run_id, "provenance": provenance})
             if lock is not None:
                 return RunFolder(folder, spec, lock)
@@ -75,6 +75,11 @@ class RunStore:
                 lock.release()
                 raise
         return RunFolder(folder, spec, lock)
+
+    def finished(self, spec: RunSpec) -> Path | None:
+        """The folder of the run with this specification, if it has ended."""
+        folder = self.root / spec.table / spec.algorithm.name / spec.run_id
+        return folder if read_summary(folder) is not None else None
 
     def runs(self, **wanted: Any) -> list[RunInfo]:
         """Every run that has the wanted values, sorted by folder; a broken folder is listed with its error.
@@ -110,7 +115,8 @@ class RunStore:
         probes = sorted({name for row in rows for name in row} - set(COLUMNS))
         return pandas.DataFrame(rows, columns=[*COLUMNS, *probes]).astype({"eval_score": float})
 
-    def _check_root(self) -> None:
+    def check(self) -> None:
+        """Raises StoreError where no run could be written: not a folder, not writable, or next to full. Makes nothing."""
         there = next(path for path in (self.root.absolute(), *self.root.absolute().parents) if path.exists())
         if not there.is_dir():
             raise StoreError(f"{there} is not a folder; choose another results folder")

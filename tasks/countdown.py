@@ -18,8 +18,8 @@ class Countdown(TextTask):
     """Reach the target with every number once: `3 5 2 = 21` -> `5+2=7,7*3=21` and `#### (5+2)*3`."""
 
     numbers: int = 3
-    number_max: int = 10
-    target_max: int = 50
+    number_max: int = 20
+    target_max: int = 60
 
     limit: ClassVar[int] = 28
 
@@ -31,13 +31,11 @@ class Countdown(TextTask):
                 continue
             target, expression, _ = self._attempt(numbers, random)
             prompt = f"{' '.join(map(str, numbers))} = {target}\n"
-            yield Problem(
-                f"countdown/{split}/{seed}/{count}", prompt, f"#### {expression}", {"numbers": numbers, "target": target}
-            )
+            yield Problem(f"countdown/{split}/{seed}/{count}", prompt, f"#### {expression}", {"numbers": numbers, "target": target})
             count += 1
 
     def score(self, problem: Problem, text: str) -> Score:
-        _, marker, answer = text.partition("####")
+        answer = text.partition("####")[2]
         strict = text.count("####") == 1 and self._right(problem, answer)
         last = text.strip().rpartition("\n")[2].rpartition("####")[2].partition("=")[0]
         return binary(strict, strict or self._right(problem, last))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import ClassVar
 
 from tasks import answers
 from tasks.base import Problem, Score, Split, TextTask, Tier, binary, generator, split_of
 from tasks.word_problems import LARGEST, WORDS, compose, operands, work
+
+INSTRUCTION = "\nThink step by step, then write #### and the answer as a number.\n"  # full tier; the tiny model is made for bare stories
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +28,8 @@ class GSM8K(TextTask):
         if self.tier == "full":
             from tasks import gsm8k_data
 
-            yield from gsm8k_data.problems(split, seed, self.data)
+            for problem in gsm8k_data.problems(split, seed, self.data):
+                yield replace(problem, prompt=problem.prompt + INSTRUCTION, facts={**problem.facts, "question": problem.prompt})
             return
         random, count = generator("gsm8k", split, seed), 0
         while True:
@@ -42,7 +45,11 @@ class GSM8K(TextTask):
         return binary(strict is not None and answers.same(gold, strict), lenient is not None and answers.same(gold, lenient))
 
     def key(self, problem: Problem) -> tuple[int, ...] | str:
-        return super().key(problem) if self.tier == "tiny" else " ".join(problem.prompt.lower().split())
+        if self.tier == "tiny":
+            return super().key(problem)
+        from tasks.gsm8k_data import normal
+
+        return normal(problem.facts["question"])
 
     def demonstration(self, problem: Problem, random: Random) -> str:
         """Half blurt a number off by up to 3; the others work step by step and slip by 1 at one step in twelve."""

@@ -73,6 +73,10 @@ from tasks.base import Score, TextTask, binary
 def deepen(n):
     return deepen(n + 1) + 1
 
+def spin():
+    while True:
+        pass
+
 def starve():
     hoard = []
     while True:
@@ -97,9 +101,9 @@ class Hostile(TextTask):
     def score(self, problem, text):
         acts = {
             "hang": lambda: time.sleep(3600),
-            "spin": lambda: [None for _ in iter(int, 1)],
+            "spin": spin,
             "backtrack": lambda: __import__("re").match("(a+)+$", "a" * 60 + "b"),
-            "bomb": lambda: bytearray(1 << 40),
+            "bomb": lambda: bytearray(1 << 29),
             "hoard": starve,
             "tower": lambda: 9**9**9**9,
             "exit": lambda: os._exit(3),

@@ -35,7 +35,7 @@ class Paths:
 def loss_and_slopes(rule: str, settings: dict[str, Any], paths: Paths) -> tuple[float, Rows]:
     """The loss, and its derivative along each current log-probability."""
     get = settings.get
-    rewards = [[r for r in row] for row in paths.reward]
+    rewards = [list(row) for row in paths.reward]
     beta, estimator, bonus = get("kl", 0.0), get("kl_estimator", "k3"), get("entropy_bonus", 0.0)
     if estimator == "k1":
         for i, row in enumerate(rewards):

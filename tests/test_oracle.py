@@ -151,7 +151,9 @@ def tensors(paths: Paths) -> tuple[Batch, Forward]:
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize(("name", "settings"), SETTINGS, ids=lambda x: x if isinstance(x, str) else ",".join(f"{k}={v}" for k, v in x.items()))
+@pytest.mark.parametrize(
+    ("name", "settings"), SETTINGS, ids=lambda x: x if isinstance(x, str) else ",".join(f"{k}={v}" for k, v in x.items())
+)
 def test_rules_match_plain_python(name: str, settings: dict[str, Any], seed: int) -> None:
     paths = random_paths(f"oracle:{name}:{settings}:{seed}")
     loss, slope = evaluated(load("algorithms", name)(**settings), *tensors(paths))

@@ -71,7 +71,21 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(algorithm: str, tmp_path:
 
 def test_kill_9_at_any_moment(tmp_path: Path) -> None:
     """The process itself is killed, twice, at whatever point the curve's growth finds it."""
-    command = [sys.executable, "-m", "bench", "run", "--algo", "gspo", "--task", "last_digit", "--tier", "tiny", "--budget", "640", "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "bench",
+        "run",
+        "--algo",
+        "gspo",
+        "--task",
+        "last_digit",
+        "--tier",
+        "tiny",
+        "--budget",
+        "640",
+        "--json",
+    ]
     command += [part for setting in SMALL for part in ("--set", setting)] + ["--results"]
     environment = {**os.environ, "PYTHONPATH": str(BASES.parents[1])}
     subprocess.run([*command, str(tmp_path / "whole")], check=True, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -84,6 +84,16 @@ def test_a_worker_that_died_while_idle_blames_no_completion(make: Any) -> None:
         assert [verdict.reward for verdict in score(verifier, "fine", "fine")] == [1, 1]
 
 
+def test_files_in_the_working_folder_are_not_imported(make: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "resource.py").write_text("raise SystemExit('the wrong file')")
+    monkeypatch.setattr(sys, "path", [os.path.abspath(entry) for entry in sys.path])
+    monkeypatch.chdir(elsewhere)
+    with Verifier(make()) as verifier:
+        assert score(verifier, "fine")[0].reward == 1
+
+
 def test_nothing_and_too_much_are_answered(make: Any) -> None:
     with Verifier(make()) as verifier:
         assert score(verifier) == []
@@ -115,7 +125,7 @@ def test_an_interrupted_call_leaves_no_stale_verdicts(make: Any, monkeypatch: py
 
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(verifying, "wait", interrupt)
-            score(verifier, "raise", "raise")
+            score(verifier, *["raise"] * 5)
         assert [verdict.reward for verdict in score(verifier, "fine", "fine")] == [1, 1]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from algorithms.base import Batch, Credit, Forward, PolicyGradient
 from bench.checks.expect import expect
 
 PATHS, ACTIONS, GROUP = 12, 8, 4
+Rows = TypeVar("Rows", Forward, Credit)
 
 
 def generator(name: str) -> torch.Generator:
@@ -84,9 +85,9 @@ def mapped(of: Any, change: Callable[[Tensor], Tensor]) -> Any:
     return replace(of, **{k: change(v) for k, v in tensors(of).items() if v.dim() == 2})
 
 
-def some_rows(now: Forward, index: Tensor) -> Forward:
-    """The current policy on the paths that `index` names; gradients flow back to all of `now`."""
-    return Forward(**{k: v[index] for k, v in tensors(now).items()})
+def some_rows(of: Rows, index: Tensor) -> Rows:
+    """The paths that `index` names, weights unchanged; gradients flow back to all of `of`."""
+    return type(of)(**{k: v[index] for k, v in tensors(of).items()})
 
 
 def loss(rule: PolicyGradient, now: Forward, of: Batch, credit: Credit) -> Tensor:
@@ -123,4 +124,6 @@ def close(found: Tensor, wanted: Tensor, what: str, tolerance: float = 1e-12) ->
     bad = ~(excess <= tolerance)
     if bad.any():
         place = tuple(int(i) for i in bad.nonzero()[0])
-        raise AssertionError(f"{what}: {found[place].item():.12g} instead of {wanted[place].item():.12g} at {place}; allowed: {tolerance:g}")
+        raise AssertionError(
+            f"{what}: {found[place].item():.12g} instead of {wanted[place].item():.12g} at {place}; allowed: {tolerance:g}"
+        )

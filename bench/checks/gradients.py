@@ -48,11 +48,16 @@ def says_whether_it_clips(rule: PolicyGradient) -> None:
     plain = credit.weight * credit.advantage
     slope = gradients((credit.weight * rule.surrogate(now, of, credit)).sum(), now)["logp"]
     shut = int(((slope == 0) & (plain != 0)).sum())
-    expect((shut > 0) == rule.clips, f"clips is {rule.clips}, but {shut} of {int((plain != 0).sum())} actions with an advantage have no slope")
+    expect(
+        (shut > 0) == rule.clips, f"clips is {rule.clips}, but {shut} of {int((plain != 0).sum())} actions with an advantage have no slope"
+    )
 
 
 def agrees_with_finite_differences(rule: PolicyGradient) -> None:
-    """Autograd's slopes are those of the loss, measured by central differences in random directions; parts the rule detaches are held where they were."""
+    """Autograd's slopes are those of the loss, measured by central differences in random directions.
+
+    What the rule detaches is held at its value, so a straight-through estimator is judged by the slope it states.
+    """
     of = batch("differences")
     for varied in with_terms(rule):
         credit, now = varied.credit(of), forward(of, "differences", 0.05)

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import random
 from dataclasses import fields, replace
-from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from algorithms.base import Batch, Forward, PolicyGradient
-from bench.checks.batches import PATHS, batch, close, forward, generator, gradients, leaves, loss, mapped, some_rows, step, tensors, with_terms
+from bench.checks.batches import (
+    PATHS,
+    batch,
+    close,
+    forward,
+    generator,
+    gradients,
+    leaves,
+    loss,
+    mapped,
+    some_rows,
+    step,
+    tensors,
+    with_terms,
+)
 from bench.checks.expect import expect
 
 
@@ -86,9 +100,8 @@ def splits_exactly(rule: PolicyGradient) -> None:
         credit = varied.credit(of)
         whole = loss(varied, now, of, credit)
         for size in (1, 2, 5, 7):
-            edges = [*range(0, PATHS, size), PATHS]
-            parts = [order[a:b] for a, b in pairwise(edges)]
-            total = torch.stack([loss(varied, some_rows(now, i), of.rows(i), mapped(credit, lambda x, i=i: x[i])) for i in parts]).sum()
+            parts = [loss(varied, some_rows(now, i), of.rows(i), some_rows(credit, i)) for i in order.split(size)]
+            total = torch.stack(parts).sum()
             close(total.detach(), whole.detach(), f"loss in micro-batches of {size}")
             wanted = gradients(loss(varied, now, of, credit), now)
             for name, slope in gradients(total, now).items():
@@ -112,7 +125,7 @@ def rewards_have_no_scale(rule: PolicyGradient) -> None:
     plain: PolicyGradient = replace(rule, kl=0.0)
     divides = "std_eps" in {f.name for f in fields(plain)}
     if divides:
-        plain = replace(plain, **{"std_eps": 0.0})
+        plain = replace(plain, **dict[str, Any](std_eps=0.0))
     rewards = torch.randn(PATHS, generator=generator("affine"), dtype=torch.float64)
     group = torch.arange(PATHS) // 4
     wanted = plain.credit(outcome(rewards, group)).advantage
@@ -194,7 +207,7 @@ def float32_suffices(rule: PolicyGradient) -> None:
     def widened(x: Tensor) -> Tensor:
         return x.double() if x.is_floating_point() else x
 
-    double = replace(single, **{k: widened(v) for k, v in tensors(single).items()})
+    double = replace(single, **dict[str, Any]({k: widened(v) for k, v in tensors(single).items()}))
     for varied in with_terms(rule):
         found, wanted = step(varied, now, single)[0], step(varied, leaves(mapped(now, lambda x: x.double())), double)[0]
         close(found.double(), wanted, "loss in float32", 1e-5)

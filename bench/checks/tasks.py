@@ -6,9 +6,8 @@ import json
 import pickle
 import re
 from collections.abc import Iterator
-from itertools import islice, product
+from itertools import combinations, islice, pairwise, product
 from random import Random
-from typing import Any
 
 from bench.checks.expect import expect
 from tasks.base import SPLITS, Problem, Split, TextTask, generator
@@ -59,7 +58,7 @@ def seeds_share_little(task: TextTask) -> None:
 def splits_share_nothing(task: TextTask) -> None:
     """No canonical problem is in two splits, whatever the seeds."""
     keys = {split: {task.key(p) for seed in SEEDS for p in first(task, split, seed, MANY)} for split in SPLITS}
-    for a, b in (("train", "tune"), ("train", "heldout"), ("tune", "heldout")):
+    for a, b in combinations(SPLITS, 2):
         common = keys[a] & keys[b]
         expect(not common, f"{a} and {b} share {len(common)} problems, such as {next(iter(common), None)!r}")
 
@@ -106,12 +105,12 @@ def travels_to_workers(task: TextTask) -> None:
 
 def demonstrations_fit(task: TextTask) -> None:
     """Prompts, answers and demonstrations consist of the vocabulary's tokens, and an answer fits the length limit with its end token."""
-    words = _or_nothing(lambda: list(task.vocabulary()))
+    words = _words(task)
     if not words:
         return
     token = re.compile("|".join(map(re.escape, sorted(words, key=len, reverse=True))))
     for problem in _sample(task):
-        shown = [d for n in range(5) if (d := _or_nothing(lambda n=n: task.demonstration(problem, generator("check", problem.id, n))))]
+        shown = [d for n in range(5) if (d := _shown(task, problem, n)) is not None]
         for text in (problem.prompt, problem.answer, *shown):
             pieces, rest = len(token.findall(text)), token.sub("", text)
             expect(not rest, f"{problem.id}: {rest!r} of {text!r} is not in the vocabulary")
@@ -121,10 +120,10 @@ def demonstrations_fit(task: TextTask) -> None:
 def demonstrations_err(task: TextTask) -> None:
     """Demonstrators are right sometimes and wrong sometimes, so that the base model leaves something to learn."""
     problems = [p for p in _sample(task) for _ in range(5)]
-    shown = [_or_nothing(lambda p=p, n=n: task.demonstration(p, generator("err", p.id, n))) for n, p in enumerate(problems)]
-    if not any(shown):
+    shown = [_shown(task, p, n) for n, p in enumerate(problems)]
+    if None in shown:
         return
-    right = sum(task.score(p, d).correct for p, d in zip(problems, shown, strict=True))
+    right = sum(task.score(p, d or "").correct for p, d in zip(problems, shown, strict=True))
     expect(0 < right < len(problems), f"{right:.0f} of {len(problems)} demonstrations are right")
 
 
@@ -134,19 +133,34 @@ def _sample(task: TextTask, count: int = FEW) -> list[Problem]:
 
 def _attempts(task: TextTask) -> Iterator[tuple[Problem, str]]:
     """Problems with completions of many kinds: right, of another problem, altered, spelt at random."""
-    words = _or_nothing(lambda: list(task.vocabulary())) or list("0123456789 .#-\n")
+    words = _words(task) or list("0123456789 .#-\n")
     random: Random = generator("attempts")
     problems = _sample(task)
-    for problem, other in zip(problems, problems[1:], strict=False):
+    for problem, other in pairwise(problems):
         spelt = "".join(random.choices(words, k=random.randint(1, 12)))
-        for text in (problem.answer, other.answer, problem.answer + " ", "So it is " + problem.answer.removeprefix("#### "), spelt, "#### " + spelt):
+        for text in (
+            problem.answer,
+            other.answer,
+            problem.answer + " ",
+            "So it is " + problem.answer.removeprefix("#### "),
+            spelt,
+            "#### " + spelt,
+        ):
             yield problem, text
 
 
-def _or_nothing(call: Any) -> Any:
-    """What `call` gives, or None where the task says by ValueError that it has no such thing."""
+def _words(task: TextTask) -> list[str]:
+    """The vocabulary; empty where the task says by ValueError that it has none."""
     try:
-        return call()
+        return list(task.vocabulary())
+    except ValueError:
+        return []
+
+
+def _shown(task: TextTask, problem: Problem, number: int) -> str | None:
+    """One demonstration; None where the task says by ValueError that it has none."""
+    try:
+        return task.demonstration(problem, generator("check", problem.id, number))
     except ValueError:
         return None
 

@@ -73,9 +73,7 @@ def policy_gradient(learner: Learner, plan: Plan, progress: Progress) -> Iterato
         yield clock.stamp(_record(progress, score, found | evaluated))
 
 
-def _fill(
-    learner: Learner, plan: Plan, progress: Progress, stream: Iterator[Problem]
-) -> tuple[list[Group], list[Group], dict[str, float]]:
+def _fill(learner: Learner, plan: Plan, progress: Progress, stream: Iterator[Problem]) -> tuple[list[Group], list[Group], dict[str, float]]:
     """Sample rounds until the rule keeps a full batch of groups, its rounds are spent or the allowance is; all of one frozen policy.
 
     Returns everything sampled, what is to be trained on, and the probes of the sampling.
@@ -146,7 +144,9 @@ def _train(learner: Learner, plan: Plan, progress: Progress, groups: list[Group]
 
 
 @torch.no_grad()
-def _priced(learner: Learner, batch: Batch, prompts: list[tuple[int, ...]], completions: list[tuple[int, ...]]) -> tuple[Batch, Tensor | None]:
+def _priced(
+    learner: Learner, batch: Batch, prompts: list[tuple[int, ...]], completions: list[tuple[int, ...]]
+) -> tuple[Batch, Tensor | None]:
     """The batch with the trainer's own old log-probabilities and the reference's, and the gap to the sampler's where it was computed."""
     gap = None
     if not learner.exact:
@@ -177,9 +177,7 @@ def _limit(plan: Plan) -> int:
 
 def _evaluation(learner: Learner, plan: Plan, progress: Progress) -> dict[str, float]:
     settings, seed = plan.settings, f"evaluate:{plan.seed}:{progress.step}"
-    return evaluate(
-        learner.policy, learner.session, learner.verifier, plan.held_out, settings.eval_completions, _limit(plan), seed
-    )
+    return evaluate(learner.policy, learner.session, learner.verifier, plan.held_out, settings.eval_completions, _limit(plan), seed)
 
 
 def _record(progress: Progress, train_score: float, found: dict[str, float]) -> Record:

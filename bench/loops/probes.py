@@ -55,7 +55,13 @@ def _of_update(rule: PolicyGradient, seen: Seen) -> dict[str, Tensor]:
     """Flat tensors over the valid tokens of one step, and over its paths."""
     batch, mask = seen.batch, seen.batch.mask
     delta = ops.log_ratio(seen.logp, batch.old_logp, mask)
-    found = {"delta": delta, "old_logp": batch.old_logp, "entropy": seen.entropy, "advantage": seen.credit.advantage, "weight": seen.credit.weight}
+    found = {
+        "delta": delta,
+        "old_logp": batch.old_logp,
+        "entropy": seen.entropy,
+        "advantage": seen.credit.advantage,
+        "weight": seen.credit.weight,
+    }
     found["gate"] = gate(rule, Forward(seen.logp, seen.entropy), batch, seen.credit)
     if batch.ref_logp is not None:
         found["delta_ref"] = ops.kl_value("k1", seen.logp, batch.ref_logp, mask)
@@ -138,7 +144,9 @@ def of_groups(groups: Sequence[Group]) -> dict[str, float]:
     return {key: float(value) for key, value in found.items() if not value.isnan()}
 
 
-def of_sampling(rule: PolicyGradient, rounds: int, sampled: Sequence[Group], kept: Sequence[Group], settings: TrainSettings) -> dict[str, float]:
+def of_sampling(
+    rule: PolicyGradient, rounds: int, sampled: Sequence[Group], kept: Sequence[Group], settings: TrainSettings
+) -> dict[str, float]:
     """What a rule that resamples spent and dropped; nothing for the others."""
     if rule.rounds == 1:
         return {}

@@ -1,0 +1,96 @@
+"""Runs every rule on the tiny tasks with several seeds and prints their figures side by side.
+
+    python benchmarks/rules.py --tasks chain_sum,countdown,gsm8k --seeds 3 --results results
+    python benchmarks/rules.py --setting reuse --tasks gsm8k --seeds 3
+
+Each run is the ordinary command, so an interrupted benchmark goes on where it was. "near" is near on-policy: four optimizer steps on each
+rollout batch, once over. "reuse" passes four times over each batch, where the rules' gates have work to do. REINFORCE as published takes
+one step per batch in either; reuse gives it truncated importance weights so that it may take sixteen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+from statistics import mean
+from typing import Any
+
+RULES = ("reinforce", "grpo", "dapo", "gspo", "sapo")
+REUSE = ["--set", "train.epochs=4"]
+
+
+def command(rule: str, task: str, seed: int, arguments: argparse.Namespace) -> list[str]:
+    """The `bench` command of one cell."""
+    base = [sys.executable, "-m", "bench", "run", "--algo", rule, "--task", task, "--tier", "tiny", "--seed", str(seed), "--json"]
+    more = ["--results", arguments.results] + (["--budget", str(arguments.budget)] if arguments.budget else [])
+    if arguments.setting == "reuse":
+        more += REUSE + (["--set", "algo.ratio_cap=2"] if rule == "reinforce" else [])
+    return base + more + [part for pair in arguments.set for part in ("--set", pair)]
+
+
+def run(cell: tuple[str, str, int], arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """The records of one run."""
+    done = subprocess.run(command(*cell, arguments), capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    if done.returncode:
+        raise SystemExit(f"{cell}: {done.stderr.strip()}")
+    print(f"{' '.join(map(str, cell))} done", file=sys.stderr, flush=True)
+    return [json.loads(line) for line in done.stdout.splitlines()][:-1]
+
+
+def figures(records: list[dict[str, Any]]) -> dict[str, float]:
+    """Headline figures of one run; means over the steps where a figure is one of training."""
+    evaluated = [r["eval_score"] for r in records if r["eval_score"] is not None]
+
+    def over(key: str) -> float:
+        return mean([r["probes"][key] for r in records if key in r["probes"]] or [float("nan")])
+
+    return {
+        "start": evaluated[0],
+        "end": evaluated[-1],
+        "best": max(evaluated),
+        "entropy": next(r["probes"]["entropy/token"] for r in reversed(records) if "entropy/token" in r["probes"]),
+        "gate": over("gate"),
+        "gate/min": min(r["probes"].get("gate", 1.0) for r in records),
+        "kl_old": over("kl_old/k3"),
+        "length": records[-1]["probes"]["eval/length"],
+        "updates": records[-1]["updates"],
+        "cpu_seconds": records[-1]["cpu_seconds"],
+    }
+
+
+def main() -> None:
+    """Runs what is asked for, two processes at a time, and prints one Markdown row per rule and task."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rules", default=",".join(RULES))
+    parser.add_argument("--tasks", default="chain_sum,countdown,gsm8k")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--setting", choices=("near", "reuse"), default="near")
+    parser.add_argument("--budget", type=int, default=0)
+    parser.add_argument("--results", default="results")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--set", action="append", default=[])
+    arguments = parser.parse_args()
+    cells = list(product(arguments.rules.split(","), arguments.tasks.split(","), range(arguments.seeds)))
+    cells.sort(key=lambda cell: cell[1])
+    with ThreadPoolExecutor(arguments.workers) as pool:
+        found = dict(zip(cells, pool.map(lambda cell: figures(run(cell, arguments)), cells), strict=True))
+    print("| task | rule | start | end (each seed) | end | entropy | gate (lowest) | KL to old | length | updates | CPU-s |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
+    for task, rule in product(arguments.tasks.split(","), arguments.rules.split(",")):
+        runs = [found[rule, task, seed] for seed in range(arguments.seeds)]
+        average = {key: mean(r[key] for r in runs) for key in runs[0]}
+        ends = " ".join(f"{r['end']:.3f}" for r in runs)
+        print(
+            f"| {task} | {rule} | {average['start']:.3f} | {ends} | {average['end']:.3f} | {average['entropy']:.3f} "
+            f"| {average['gate']:.3f} ({average['gate/min']:.3f}) | {average['kl_old']:.5f} | {average['length']:.1f} "
+            f"| {average['updates']:.0f} | {average['cpu_seconds']:.0f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()
