@@ -6,9 +6,10 @@ rollout segment and an action is a step.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor
@@ -92,13 +93,19 @@ class PolicyGradient(ABC):
     group: ClassVar[bool] = False  # needs several paths per start state
     clips: ClassVar[bool] = False  # shuts the gate of some actions entirely
 
+    ranges: ClassVar[dict[str, tuple[float, float]]] = {"kl": (0, math.inf), "entropy_bonus": (0, math.inf)}  # bounds included
+
     def __post_init__(self) -> None:
-        known = ("k1", "k2", "k3", "k3+", "ratio_k3")
-        if self.kl_estimator not in known:
-            raise ValueError(f"kl_estimator is {self.kl_estimator!r}; choose one of {', '.join(known)}")
-        for name in ("kl", "entropy_bonus"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more")
+        """Raises ValueError for a setting outside its range, and for a name that is none of its choices."""
+        hints = get_type_hints(type(self))
+        for field in fields(self):
+            value, choices = getattr(self, field.name), get_args(hints[field.name])
+            if get_origin(hints[field.name]) is Literal and value not in choices:
+                raise ValueError(f"{field.name} is {value!r}; choose one of {', '.join(map(repr, choices))}")
+        for name, (low, high) in self.ranges.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise ValueError(f"{name} is {value}; it must lie between {low:g} and {high:g}")
 
     @property
     def reference(self) -> bool:

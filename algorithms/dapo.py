@@ -6,6 +6,7 @@ formula's reading; rewards keep the task's scale, so the overlong penalty weighs
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -32,6 +33,11 @@ class DAPO(GroupRelative):
     overlong_filter: bool = False  # truncated completions leave the loss, not the group's statistics
 
     clips: ClassVar[bool] = True
+    ranges: ClassVar[dict[str, tuple[float, float]]] = GroupRelative.ranges | {
+        "clip_low": (0, math.inf),
+        "clip_high": (0, math.inf),
+        "max_rounds": (1, math.inf),
+    }
 
     def __post_init__(self) -> None:
         super().__post_init__()

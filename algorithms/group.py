@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,6 +19,7 @@ class GroupRelative(PolicyGradient):
     std_eps: float = 1e-4
 
     group: ClassVar[bool] = True
+    ranges: ClassVar[dict[str, tuple[float, float]]] = PolicyGradient.ranges | {"std_eps": (0, math.inf)}
 
     def advantage(self, returns: Tensor, batch: Batch) -> Tensor:
         """(B, T) from (B,) returns."""

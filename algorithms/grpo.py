@@ -6,6 +6,7 @@ std_eps, and outcome rewards only.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -24,6 +25,7 @@ class GRPO(GroupRelative):
     dual_clip: float | None = None  # lower bound for A < 0, in multiples of A
 
     clips: ClassVar[bool] = True
+    ranges: ClassVar[dict[str, tuple[float, float]]] = GroupRelative.ranges | {"clip": (0, math.inf), "dual_clip": (1, math.inf)}
 
     def surrogate(self, now: Forward, batch: Batch, credit: Credit) -> Tensor:
         ratio = ops.log_ratio(now.logp, batch.old_logp, batch.mask).exp()

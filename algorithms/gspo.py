@@ -6,6 +6,7 @@ small steps, so small models need a wider one (the recipes carry theirs).
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 from typing import ClassVar
@@ -27,6 +28,7 @@ class GSPO(GroupRelative):
     per_token: bool = False  # GSPO-token (eq. 13 and 14): the same value, and a gradient that per-token advantages may use
 
     clips: ClassVar[bool] = True
+    ranges: ClassVar[dict[str, tuple[float, float]]] = GroupRelative.ranges | {"clip_low": (0, math.inf), "clip_high": (0, math.inf)}
 
     def surrogate(self, now: Forward, batch: Batch, credit: Credit) -> Tensor:
         if torch.finfo(now.logp.dtype).bits < 32:

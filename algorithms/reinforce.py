@@ -7,8 +7,9 @@ allowed and each action is weighted by its truncated importance ratio.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -28,6 +29,12 @@ class Reinforce(PolicyGradient):
     decay: float = 0.9  # of the moving average over earlier rollout batches (baseline "ema")
     normaliser: Literal["tokens", "paths", "limit"] = "tokens"  # divide the sum over actions by M, by N, or by N times the length limit
     ratio_cap: float | None = None
+
+    ranges: ClassVar[dict[str, tuple[float, float]]] = PolicyGradient.ranges | {
+        "gamma": (0, 1),
+        "decay": (0, 1),
+        "ratio_cap": (0, math.inf),
+    }
 
     @property
     def updates_once(self) -> bool:

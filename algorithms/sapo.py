@@ -7,8 +7,9 @@ because they circulate under this name. `tanh` trusts good tokens beyond the ban
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -28,6 +29,13 @@ class SAPO(GroupRelative):
     clip: float = 0.2  # band of the tanh gates
     eta: float = 1.0  # sharpness of the tanh gates
     offset: float = 0.0  # advantage at which the tanh gates switch
+
+    ranges: ClassVar[dict[str, tuple[float, float]]] = GroupRelative.ranges | {
+        "tau_pos": (1e-9, math.inf),
+        "tau_neg": (1e-9, math.inf),
+        "clip": (0, math.inf),
+        "eta": (0, math.inf),
+    }
 
     def surrogate(self, now: Forward, batch: Batch, credit: Credit) -> Tensor:
         ratio, advantage = ops.log_ratio(now.logp, batch.old_logp, batch.mask).exp(), credit.advantage

@@ -37,6 +37,7 @@ class TrainSettings:
     microbatch: int = 0  # completions per forward pass; 0: the whole minibatch
     limit: int = 0  # generation cap in tokens; 0: the task's
     eval_points: int = 10  # evaluations after the first one, evenly spaced over the budget
+    eval_split: Literal["heldout", "tune"] = "heldout"  # tune: for choosing settings without a look at what is reported
     eval_problems: int = 256
     eval_completions: int = 8  # per problem, so pass@k is known up to this k
 

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from bench import registry
@@ -26,7 +27,7 @@ def plugins(kind: str, markdown: bool, as_json: bool) -> None:
         return
     table = Table("name", "what it does", "from")
     for entry in entries:
-        table.add_row(entry.name, entry.about if entry.error is None else f"[red]{entry.error}[/]", entry.origin)
+        table.add_row(entry.name, entry.about if entry.error is None else f"[red]{escape(entry.error)}[/]", entry.origin)
     Console().print(table)
 
 
@@ -45,7 +46,7 @@ def runs(store: RunStore, as_json: bool) -> None:
     for info in found:
         folder = info.folder
         if info.spec is None:
-            table.add_row(info.run_id, folder.parents[1].name, folder.parent.name, "", "[red]broken[/]", "", info.error)
+            table.add_row(info.run_id, folder.parents[1].name, folder.parent.name, "", "[red]broken[/]", "", escape(info.error or ""))
             continue
         scores = [r.eval_score for r in info.records() if r.eval_score is not None]
         samples = str(info.last.samples) if info.last else "0"
@@ -69,7 +70,7 @@ def checks(name: str, as_json: bool) -> bool:
             if as_json:
                 print(json.dumps({"kind": kind, **asdict(outcome)}), flush=True)
             else:
-                table.add_row(outcome.title, "[green]yes[/]" if outcome.passed else "[red]no[/]", outcome.detail)
+                table.add_row(outcome.title, "[green]yes[/]" if outcome.passed else "[red]no[/]", escape(outcome.detail))
     if not as_json:
         Console().print(table)
     return held
@@ -87,5 +88,5 @@ def doctor(results: Path, as_json: bool) -> None:
     table = Table("", "what", "found", "remedy")
     marks = {"ok": "[green]ok[/]", "missing": "[red]missing[/]", "note": "[yellow]note[/]"}
     for finding in findings:
-        table.add_row(marks[finding.state], finding.name, finding.detail, finding.remedy)
+        table.add_row(marks[finding.state], finding.name, escape(finding.detail), escape(finding.remedy))
     Console().print(table)

@@ -13,7 +13,7 @@ import torch
 
 from bench import evaluation, registry
 from bench.checkpoint import Checkpoint
-from bench.config import RunSpec
+from bench.config import RunSpec, TrainSettings
 from bench.errors import ConfigError, MissingError
 from bench.loops.policy_gradient import Learner, Plan, policy_gradient
 from bench.loops.progress import Progress
@@ -97,7 +97,7 @@ class Work:
         rule = registry.load("algorithms", spec.algorithm.name)(**spec.algorithm.settings)
         sampler = registry.load("samplers", spec.sampler.name)(**spec.sampler.settings)
         policy = _policy(spec)
-        held_out = _held_out(task, settings.eval_problems)
+        held_out = _evaluated(task, settings)
         optimizer = torch.optim.AdamW(
             policy.parameters(), settings.lr, (settings.beta1, settings.beta2), weight_decay=settings.weight_decay, fused=True
         )
@@ -137,10 +137,10 @@ class Work:
         self.verifier.close()
 
 
-def _held_out(task: TextTask, count: int) -> list[Problem]:
+def _evaluated(task: TextTask, settings: TrainSettings) -> list[Problem]:
     """Raises MissingError where the task cannot get at its data; the task's own message says how."""
     try:
-        return evaluation.problems(task, "heldout", count)
+        return evaluation.problems(task, settings.eval_split, settings.eval_problems)
     except (OSError, ImportError, ValueError) as error:
         raise MissingError(str(error)) from error
 

@@ -14,6 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import bench
+from bench import registry
 from bench.doctor import CORE, DISTRIBUTION, EXTRAS
 
 ROOT = Path(__file__).parents[1]
@@ -106,6 +107,14 @@ def test_no_tool_of_the_developers_is_a_dependency() -> None:
     assert not DEVELOPERS_TOOLS & {normal(Requirement(line).name) for line in PROJECT["dependencies"]}
 
 
+@pytest.mark.parametrize("kind", ["algorithms", "tasks", "metrics"])
+def test_the_readme_lists_what_there_is(kind: str) -> None:
+    """To mend it, put the output of `bench ls KIND --markdown` between the markers."""
+    found = re.search(rf"<!-- {kind} -->\n(.*?)\n<!-- /{kind} -->", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert found is not None
+    assert found[1] == registry.markdown(kind).rstrip()
+
+
 @pytest.mark.slow
 def test_the_wheel_runs_where_only_it_is_installed(wheel: Path, tmp_path: Path) -> None:
     """Outside the checkout: plug-ins, recipes and base models are found in the installed copy."""
@@ -114,5 +123,6 @@ def test_the_wheel_runs_where_only_it_is_installed(wheel: Path, tmp_path: Path) 
     site = str(tmp_path / "site")
     code = f"import sys; sys.path.insert(0, {site!r}); from bench.resolve import Request, resolve; import bench; print(bench.__file__); "
     code += "print(resolve(Request(algorithm='gspo', task='last_digit', tier='tiny')).table)"
-    done = subprocess.run([sys.executable, "-I", "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-I", "-c", code], cwd=tmp_path, check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [f"{site}/bench/__init__.py", "last_digit-tiny"]

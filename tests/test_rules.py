@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -108,3 +109,22 @@ def test_rows_of_a_batch_keep_what_belongs_to_the_run() -> None:
         if name != "history":
             assert torch.equal(value, getattr(of, name)[[5, 2, 1]])
     assert part.group.tolist() == [6, 7, 7]
+
+
+@pytest.mark.parametrize(
+    ("cls", "settings", "says"),
+    [
+        (SAPO, {"gate": "tahn"}, "gate is 'tahn'; choose one of 'sigmoid', 'tanh', 'tanh_pessimistic'"),
+        (SAPO, {"tau_pos": 0.0}, "tau_pos is 0.0"),
+        (GRPO, {"clip": -0.1}, "clip is -0.1; it must lie between 0 and inf"),
+        (GRPO, {"dual_clip": 0.5}, "dual_clip is 0.5"),
+        (GRPO, {"kl": -1.0}, "kl is -1.0"),
+        (GRPO, {"kl": float("nan")}, "kl is nan"),
+        (DAPO, {"max_rounds": 0}, "max_rounds is 0"),
+        (Reinforce, {"gamma": 1.1}, "gamma is 1.1"),
+        (Reinforce, {"baseline": "mean"}, "baseline is 'mean'; choose one of 'none'"),
+    ],
+)
+def test_a_setting_that_cannot_work_is_refused(cls: type[PolicyGradient], settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(says)):
+        cls(**settings)
