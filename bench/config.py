@@ -133,7 +133,7 @@ def _read(name: str, value: Any, kind: Any) -> Any:
         if kind is bool:
             return value if isinstance(value, bool) else flags[str(value).lower()]
         if kind is int:
-            if isinstance(value, float) or isinstance(value, bool):
+            if isinstance(value, float | bool):
                 raise ValueError
             return int(value)
         if kind is float:

@@ -75,7 +75,9 @@ def test_the_task_scores_its_own_answers(folder: str) -> None:
     task = GSM8K(tier="full", data=folder)
     for split in SPLITS:
         for problem in islice(task.problems(split, 0), 30):
-            assert problem.facts == {"gold": problem.answer.rpartition(" ")[2]}
+            assert problem.facts["gold"] == problem.answer.rpartition(" ")[2]
+            assert problem.prompt.startswith(problem.facts["question"])
+            assert "####" in problem.prompt
             assert task.score(problem, problem.answer).reward == 1
 
 

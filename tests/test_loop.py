@@ -1,4 +1,4 @@
-"""The policy-gradient loop: sampling rounds, budgets, probes, learning, repetition."""
+"""The policy-gradient loop: sampling rounds, budgets, probes."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def steps(loop: Iterator[Record], count: int) -> list[Record]:
 
 def test_refill_goes_on_until_the_batch_is_full(verifier: Verifier) -> None:
     """Round 1 keeps two of four groups, round 2 one, round 3 two: one more than needed, which is discarded."""
-    plan = ["mixed", "right", "wrong", "mixed"] + ["wrong", "wrong", "mixed", "right"] + ["mixed", "mixed", "right", "right"]
+    plan = ["mixed", "right", "wrong", "mixed", "wrong", "wrong", "mixed", "right", "mixed", "mixed", "right", "right"]
     loop, learner, progress = started(DAPO(), verifier, plan)
     (record,) = steps(loop, 1)
     assert record.samples == record.verifier_calls == 3 * 16  # what was dropped is paid for
@@ -150,20 +150,6 @@ def test_other_rules_never_resample(verifier: Verifier) -> None:
     assert not any(key.startswith("sampling/") for key in record.probes)
     assert record.probes["group/all_wrong_frac"] == 1
     assert "gate" not in record.probes  # no action has an advantage, so no share of gradient is defined
-
-
-@pytest.mark.parametrize("name", registry.names("algorithms"))
-def test_every_rule_learns_and_repeats(name: str, verifier: Verifier) -> None:
-    """From the same seed, the same curve; and the held-out score rises."""
-    rule_class = registry.load("algorithms", name)
-    rule = rule_class(**({"clip_low": 0.1, "clip_high": 0.1} if name == "gspo" else {}))
-    curves = []
-    for _ in range(2):
-        loop, _, _ = started(rule, verifier, lr=8e-3 if rule.updates_once else 2e-3, prompts=16, completions=8)
-        curves.append([(r.samples, r.tokens, r.train_score, r.probes) for r in steps(loop, 12)])
-    assert curves[0] == curves[1]
-    scores = [curve[2] for curve in curves[0]]
-    assert sum(scores[-4:]) / 4 > sum(scores[:4]) / 4 + 0.05, scores
 
 
 def test_probes_mean_what_they_say(verifier: Verifier) -> None:

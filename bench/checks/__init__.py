@@ -17,7 +17,7 @@ from bench.errors import unknown
 Contract = Callable[[Any], None]
 
 MODULES = {
-    "algorithms": ("settings", "rules", "gradients"),
+    "algorithms": ("settings", "rules", "gradients", "learning"),
     "tasks": ("settings", "tasks"),
     "metrics": ("settings", "metrics"),
     "samplers": ("settings",),

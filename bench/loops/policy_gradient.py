@@ -11,7 +11,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from algorithms.base import Batch, Credit, PolicyGradient
+from algorithms.base import Batch, PolicyGradient
 from bench.config import TrainSettings
 from bench.errors import ConfigError
 from bench.evaluation import evaluate
@@ -116,7 +116,7 @@ def _train(learner: Learner, plan: Plan, progress: Progress, groups: list[Group]
     batch, gap = _priced(learner, replace(batch, history=torch.tensor(progress.history)), prompts, completions)
     credit = rule.credit(batch)
     progress.history.append(float(batch.reward.sum(-1).mean()))
-    seen = []
+    seen: list[probes.Seen] = []
     for index in _minibatches(len(completions), settings, rule, f"{plan.seed}:{progress.step}"):
         for group in learner.optimizer.param_groups:
             group["lr"] = settings.lr * min(1.0, (progress.updates + 1) / max(1, settings.warmup))
