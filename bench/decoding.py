@@ -10,8 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.dense import Layer, by_head, by_position, fuse, inverse_rms, project, scores, supported
+from bench.dense import Dense, Layer, by_head, by_position, fuse, half_turn, inverse_rms, scores, supported, turn
 from bench.policy import Policy
+
+HIDDEN = -1e9  # added to the score of what may not be seen; finite, so that a row of padding alone has no NaN
 
 
 class Decoder(ABC):
@@ -65,71 +67,65 @@ class CachedDecoder(Decoder):
 
 
 class DenseDecoder(Decoder):
-    """The families of `bench.dense`, with fused weights, room set aside for the cache, and prompts padded on the right."""
+    """The families of `bench.dense`, with fused weights and room set aside for the cache.
+
+    Prompts are padded on the left and a token's place in the cache is its position: rotary attention sees differences only.
+    """
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
 
     def start(self, prompts: Sequence[Sequence[int]], n: int, limit: int) -> Tensor:
-        lengths, longest = torch.tensor([len(prompt) for prompt in prompts]), max(map(len, prompts))
+        longest = max(map(len, prompts))
+        self.used = longest  # slots of the cache that are written
         self.weights = fuse(self.policy.model, longest + limit)
-        self.used = longest  # slots of the cache that are written, the same for every row
-        self.position = lengths.repeat_interleave(n)  # (R,) of the next token
-        self.ragged = int(lengths.min()) < longest
-        tokens = torch.tensor([[*prompt, *[self.policy.pad] * (longest - len(prompt))] for prompt in prompts])
-        self.turn = torch.stack([torch.stack([layer.cos, layer.sin]) for layer in self.weights.layers], 1)  # (2, layers, slots, H + K, d)
+        self.turn = [_tables(self.weights, layer) for layer in self.weights.layers]
         self.cache: list[tuple[Tensor, Tensor]] = []  # keys and values of each layer, (R, K, slots, d)
+        tokens = torch.tensor([[*[self.policy.pad] * (longest - len(prompt)), *prompt] for prompt in prompts])
+        padding = torch.arange(longest) < longest - torch.tensor([[len(prompt)] for prompt in prompts])
+        bias = torch.zeros(padding.shape).masked_fill_(padding, HIDDEN)  # (P, L)
+        self.bias = bias.repeat_interleave(n, 0)[:, None, :] if padding.any() else None  # (R, 1, L)
         x = F.embedding(tokens, self.weights.embed)
-        for layer in self.weights.layers:
-            x = self._prompt(x, layer, n, longest + limit)
-        padding = torch.arange(longest + limit) >= torch.where(
-            torch.arange(longest + limit) < longest, lengths.unsqueeze(-1), longest + limit
-        )
-        self.bias = torch.zeros(padding.shape).masked_fill_(padding, -torch.inf).repeat_interleave(n, 0)  # (R, slots)
-        return self._logits(x[torch.arange(len(prompts)), lengths - 1]).repeat_interleave(n, 0)
+        for layer, tables in zip(self.weights.layers, self.turn, strict=True):
+            x = self._prompt(x, layer, tables, bias, n)
+        return self._logits(x[:, -1]).repeat_interleave(n, 0)
 
-    def _prompt(self, x: Tensor, layer: Layer, n: int, slots: int) -> Tensor:
+    def _prompt(self, x: Tensor, layer: Layer, tables: Tensor, bias: Tensor, n: int) -> Tensor:
         """(P, L, D) states after a layer, whose keys and values start the cache of every row."""
         prompts, length, _ = x.shape
-        normed = x * inverse_rms(x, layer.eps)
-        turned, value, *_ = project(normed, layer, layer.cos[:length], layer.sin[:length])
-        key = turned[:, :, layer.heads :]
-        room = [part.new_empty(prompts, n, layer.keys, slots, part.shape[-1]) for part in (key, value)]
-        for part, own in zip((key, value), room, strict=True):
-            own[:, :, :, :length] = part.transpose(1, 2).unsqueeze(1)
-        self.cache.append((room[0].flatten(0, 1), room[1].flatten(0, 1)))
-        causal = torch.full((length, length), -torch.inf).triu_(1)
-        query, key, value = (by_head(part, layer.keys) for part in (turned[:, :, : layer.heads], key, value))
-        mixed = by_position(scores(query, key, causal).softmax(-1) @ value, length, layer.keys)
-        return _feed(x + F.linear(mixed.flatten(2), layer.out, layer.out_bias), layer)
+        turned, value = _project(x, layer, *tables[:, :length])
+        query, key, value = (by_head(part) for part in (turned[:, :, : layer.heads], turned[:, :, layer.heads :], value))
+        for_rows = [part.new_empty(prompts, n, layer.keys, tables.shape[1], part.shape[-1]) for part in (key, value)]
+        for part, own in zip((key, value), for_rows, strict=True):
+            own[:, :, :, :length] = part.view(prompts, 1, layer.keys, length, -1)
+        self.cache.append((for_rows[0].flatten(0, 1), for_rows[1].flatten(0, 1)))
+        weight = scores(query.view(len(key), -1, key.shape[-1]), key, torch.full((length, length), HIDDEN).triu_(1))
+        weight.view(prompts, -1, length).add_(bias.unsqueeze(1))
+        mixed = by_position((weight.softmax(-1) @ value).view_as(query), layer.heads).view(prompts, length, -1)
+        return _feed(x + F.linear(mixed, layer.out, layer.out_bias), layer)
 
     def step(self, tokens: Tensor) -> Tensor:
-        if self.ragged:
-            cos, sin = self.turn[:, :, self.position]
-        else:
-            cos, sin = self.turn[:, :, int(self.position[0])].unsqueeze(2)
         x = F.embedding(tokens, self.weights.embed)
-        for layer, cache, *turn in zip(self.weights.layers, self.cache, cos, sin, strict=True):
-            x = self._next(x, layer, cache, turn[0], turn[1])
+        for layer, tables, cache in zip(self.weights.layers, self.turn, self.cache, strict=True):
+            x = self._next(x, layer, tables, cache)
         self.used += 1
-        self.position += 1
         return self._logits(x)
 
-    def _next(self, x: Tensor, layer: Layer, cache: tuple[Tensor, Tensor], cos: Tensor, sin: Tensor) -> Tensor:
+    def _next(self, x: Tensor, layer: Layer, tables: Tensor, cache: tuple[Tensor, Tensor]) -> Tensor:
         """(R, D) states after a layer, whose keys and values join the cache."""
-        turned, value, *_ = project(x * inverse_rms(x, layer.eps), layer, cos, sin)
+        turned, value = _project(x, layer, *tables[:, self.used])
         for part, own in zip((turned[:, layer.heads :], value), cache, strict=True):
             own[:, :, self.used] = part
         query = turned[:, : layer.heads].reshape(len(x) * layer.keys, -1, value.shape[-1])
         keys, values = (part.flatten(0, 1)[:, : self.used + 1] for part in cache)
         weight = torch.bmm(query, keys.transpose(1, 2))  # two products: at one query, faster than the attention kernel
-        if self.ragged:
-            weight.view(len(x), -1, self.used + 1).add_(self.bias[:, None, : self.used + 1])
+        if self.bias is not None:
+            weight.view(len(x), -1, self.used + 1)[:, :, : self.bias.shape[-1]].add_(self.bias)
         mixed = torch.bmm(weight.softmax(-1), values)
         return _feed(x + F.linear(mixed.view(len(x), -1), layer.out, layer.out_bias), layer)
 
     def keep(self, rows: Tensor) -> None:
-        self.position, self.bias = self.position[rows], self.bias[rows]
+        self.bias = None if self.bias is None else self.bias[rows]
         self.cache = [(self._kept(keys, rows), self._kept(values, rows)) for keys, values in self.cache]
 
     def _kept(self, part: Tensor, rows: Tensor) -> Tensor:
@@ -139,6 +135,21 @@ class DenseDecoder(Decoder):
 
     def _logits(self, x: Tensor) -> Tensor:
         return F.linear(x * inverse_rms(x, self.weights.eps), self.weights.head, self.weights.head_bias)
+
+
+def _tables(weights: Dense, layer: Layer) -> Tensor:
+    """(2, slots, H + K, d) cosines and sines of queries and keys, their scales folded in."""
+    scale = torch.cat([layer.query_scale.expand(layer.heads, -1), layer.key_scale.expand(layer.keys, -1)])
+    return torch.stack([weights.cos.unsqueeze(1) * scale, weights.sin.unsqueeze(1) * half_turn(scale)])
+
+
+def _project(x: Tensor, layer: Layer, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+    """Turned queries and keys (..., H + K, d) and values (..., K, d) of (..., D) states."""
+    every = F.linear(x * inverse_rms(x, layer.eps), layer.qkv, layer.qkv_bias).unflatten(-1, (layer.heads + 2 * layer.keys, -1))
+    turning, value = every[..., : -layer.keys, :], every[..., -layer.keys :, :]
+    if layer.head_norm:
+        turning = turning * inverse_rms(turning, layer.eps)
+    return turn(turning, cos, sin), value
 
 
 def _feed(x: Tensor, layer: Layer) -> Tensor:

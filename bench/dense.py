@@ -13,8 +13,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 FAMILIES = ("llama", "qwen2", "qwen3")
+MOST_PARAMETERS = 50_000_000  # beyond, the products take nearly all the time and a second copy of the weights is dear
 
 
 def supported(model: Any) -> bool:
@@ -23,6 +25,8 @@ def supported(model: Any) -> bool:
     if config.model_type not in FAMILIES or config.hidden_act != "silu":
         return False
     if config.rope_parameters.get("rope_type") != "default" or any(kind != "full_attention" for kind in getattr(config, "layer_types", ())):
+        return False
+    if sum(p.numel() for p in model.parameters()) > MOST_PARAMETERS:
         return False
     plain = all(type(module) is nn.Linear for module in model.modules() if isinstance(module, nn.Linear))
     inner = any(layer.mlp.gate_proj.bias is not None for layer in model.model.layers)
@@ -35,8 +39,8 @@ class Layer:
 
     qkv: Tensor  # ((H + 2K) d, D) queries, keys, values, with the weight of the norm before them
     qkv_bias: Tensor | None
-    cos: Tensor  # (L, H + K, d) rotation of queries and keys, with their norms' weights and the queries' 1 / sqrt(d)
-    sin: Tensor  # (L, H + K, d) the same for the half-turned vector
+    query_scale: Tensor  # (d,) the weight of the queries' own norm times 1 / sqrt(d)
+    key_scale: Tensor  # (d,) the weight of the keys' own norm
     out: Tensor  # (D, H d)
     out_bias: Tensor | None
     gate_up: Tensor  # (2M, D) with the weight of the norm before it
@@ -53,6 +57,8 @@ class Dense:
 
     embed: Tensor  # (V, D)
     layers: tuple[Layer, ...]
+    cos: Tensor  # (L, d) of the rotary embedding
+    sin: Tensor  # (L, d) with the sign that the half-turned vector takes
     head: Tensor  # (V, D) with the weight of the last norm
     head_bias: Tensor | None
     eps: float
@@ -62,43 +68,42 @@ def fuse(model: Any, length: int) -> Dense:
     """The weights of a supported model, with gradients to its parameters, for sequences of at most `length` tokens."""
     body = model.model
     angle = torch.arange(length).unsqueeze(-1) * body.rotary_emb.inv_freq  # (L, d / 2)
-    cos, sin = (torch.cat([x, y], -1).unsqueeze(1) for x, y in ((angle.cos(), angle.cos()), (-angle.sin(), angle.sin())))
-    layers = tuple(_layer(layer, model.config, cos, sin) for layer in body.layers)
-    return Dense(body.embed_tokens.weight, layers, model.lm_head.weight * body.norm.weight, model.lm_head.bias, body.norm.variance_epsilon)
+    cos, sin = torch.cat([angle.cos(), angle.cos()], -1), torch.cat([-angle.sin(), angle.sin()], -1)
+    head = model.lm_head.weight * body.norm.weight
+    layers = tuple(_layer(layer, model.config) for layer in body.layers)
+    return Dense(body.embed_tokens.weight, layers, cos, sin, head, model.lm_head.bias, body.norm.variance_epsilon)
 
 
-def _layer(layer: Any, config: Any, cos: Tensor, sin: Tensor) -> Layer:
+def _layer(layer: Any, config: Any) -> Layer:
     own, mlp = layer.self_attn, layer.mlp
-    heads, keys, size = config.num_attention_heads, config.num_key_value_heads, own.head_dim
     linears = (own.q_proj, own.k_proj, own.v_proj)
-    scale = torch.cat([torch.full((heads, 1), size**-0.5), torch.ones(keys, 1)])
     head_norm = hasattr(own, "q_norm")
-    if head_norm:
-        scale = scale * torch.cat([own.q_norm.weight.expand(heads, -1), own.k_norm.weight.expand(keys, -1)])
+    query_scale, key_scale = (own.q_norm.weight, own.k_norm.weight) if head_norm else (torch.ones(own.head_dim), torch.ones(own.head_dim))
     return Layer(
         qkv=torch.cat([linear.weight for linear in linears]) * layer.input_layernorm.weight,
         qkv_bias=None if own.q_proj.bias is None else torch.cat([linear.bias for linear in linears]),
-        cos=cos * scale.expand(-1, size),
-        sin=sin * half_turn(scale.expand(-1, size)),
+        query_scale=query_scale * own.head_dim**-0.5,
+        key_scale=key_scale,
         out=own.o_proj.weight,
         out_bias=own.o_proj.bias,
         gate_up=torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]) * layer.post_attention_layernorm.weight,
         down=mlp.down_proj.weight,
-        heads=heads,
-        keys=keys,
+        heads=config.num_attention_heads,
+        keys=config.num_key_value_heads,
         eps=layer.input_layernorm.variance_epsilon,
         head_norm=head_norm,
     )
 
 
 def half_turn(x: Tensor) -> Tensor:
-    """x with the halves of its last axis exchanged; rotary embedding needs it, signs are in `Layer.sin`."""
+    """x with the halves of its last axis exchanged; rotary embedding needs it, the signs are in `Dense.sin`."""
     return x.roll(x.shape[-1] // 2, -1)
 
 
 def inverse_rms(x: Tensor, eps: float) -> Tensor:
     """(..., 1) 1 / sqrt(mean square + eps) over the last axis."""
-    return torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+    norm: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return norm.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
 
 
 def _norm_backward(grad: Tensor, normed: Tensor, inverse: Tensor) -> Tensor:
@@ -112,34 +117,40 @@ def hidden(dense: Dense, tokens: Tensor) -> Tensor:
     batch, length = tokens.shape
     causal = torch.full((length, length), -torch.inf).triu_(1)
     x = F.embedding(tokens, dense.embed).view(batch * length, -1)
+    cos, sin = dense.cos[:length], dense.sin[:length]
     for layer in dense.layers:
-        x = attention(x, layer, causal)
+        x = attention(x, layer, cos, sin, causal)
         x = mlp(x, layer)
-    return _Norm.apply(x, dense.eps).view(batch, length, -1)
+    normed: Tensor = _Norm.apply(x, dense.eps)  # type: ignore[no-untyped-call]
+    return normed.view(batch, length, -1)
 
 
-def project(normed: Tensor, layer: Layer, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Turned queries and keys (..., H + K, d) and values (..., K, d) of (..., D) normalised states; then, for the gradient, queries and
-    keys before turning and the inverse norm they were scaled by. `cos` and `sin` broadcast to the turned ones."""
-    every = F.linear(normed, layer.qkv, layer.qkv_bias).unflatten(-1, (layer.heads + 2 * layer.keys, -1))
-    turning, value = every[..., : -layer.keys, :], every[..., -layer.keys :, :]
-    inverse = None
-    if layer.head_norm:
-        inverse = inverse_rms(turning, layer.eps)
-        turning = turning * inverse
-    return torch.addcmul(turning * cos, half_turn(turning), sin), value, turning, inverse
+def turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary embedding of (..., d) with tables that broadcast to it."""
+    return torch.addcmul(x * cos, half_turn(x), sin)
 
 
-def attention(x: Tensor, layer: Layer, causal: Tensor) -> Tensor:
-    """(N, D) plus its causal self-attention."""
-    cos, sin = layer.cos[: len(causal)], layer.sin[: len(causal)]
-    out: Tensor = _Attention.apply(x, layer.qkv, layer.qkv_bias, cos, sin, layer.out, layer.out_bias, layer, causal)
+def _turn_backward(grad: Tensor, normed: Tensor, inverse: Tensor | None, scale: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of x and of scale in turn(normed * scale) with normed = x * inverse, or x where there is no norm; (b, L, d)."""
+    back = torch.addcmul(grad * cos, half_turn(grad), sin, value=-1)
+    along = back * normed
+    d_scale = along.flatten(0, -2).sum(0)
+    if inverse is None:
+        return back.mul_(scale), d_scale
+    share = (along @ scale).unsqueeze(-1)
+    return back.mul_(scale).addcmul_(normed, share, value=-1 / len(scale)).mul_(inverse), d_scale
+
+
+def attention(x: Tensor, layer: Layer, cos: Tensor, sin: Tensor, causal: Tensor) -> Tensor:
+    """(N, D) plus its causal self-attention over L = len(causal) positions."""
+    weights = layer.qkv, layer.qkv_bias, layer.query_scale, layer.key_scale, layer.out, layer.out_bias
+    out: Tensor = _Attention.apply(x, *weights, layer, cos, sin, causal)  # type: ignore[no-untyped-call]
     return out
 
 
 def mlp(x: Tensor, layer: Layer) -> Tensor:
     """(N, D) plus its gated feed-forward."""
-    out: Tensor = _MLP.apply(x, layer.gate_up, layer.down, layer.eps)
+    out: Tensor = _MLP.apply(x, layer.gate_up, layer.down, layer.eps)  # type: ignore[no-untyped-call]
     return out
 
 
@@ -152,6 +163,7 @@ class _Norm(torch.autograd.Function):
         return normed
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return _norm_backward(grad.clone(), *ctx.saved_tensors), None
 
@@ -169,6 +181,7 @@ class _MLP(torch.autograd.Function):
         return torch.addmm(x, inner, down.T)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         gate_up, down, inverse, normed, both, silu, inner = ctx.saved_tensors
         gate, up = both.chunk(2, -1)
@@ -189,59 +202,72 @@ class _Attention(torch.autograd.Function):
         x: Tensor,
         qkv: Tensor,
         qkv_bias: Tensor | None,
-        cos: Tensor,
-        sin: Tensor,
+        query_scale: Tensor,
+        key_scale: Tensor,
         out: Tensor,
         out_bias: Tensor | None,
         layer: Layer,
+        cos: Tensor,
+        sin: Tensor,
         causal: Tensor,
     ) -> Tensor:
-        length = len(causal)
         inverse = inverse_rms(x, layer.eps)
         normed = x * inverse
-        turned, value, turning, head_inverse = project(normed.view(-1, length, normed.shape[-1]), layer, cos, sin)
-        query, key = by_head(turned[:, :, : layer.heads], layer.keys), by_head(turned[:, :, layer.heads :], layer.keys)
-        value = by_head(value, layer.keys)
-        share = scores(query, key, causal).softmax(-1)  # (B K, (H / K) L, L)
-        mixed = by_position(share @ value, length, layer.keys).reshape(len(x), -1)
+        every = F.linear(normed, qkv, qkv_bias).view(-1, len(cos), layer.heads + 2 * layer.keys, cos.shape[-1])
+        query, key, value = (by_head(part) for part in every.split((layer.heads, layer.keys, layer.keys), 2))
+        query, query_inverse = _head_norm(query, layer)
+        key, key_inverse = _head_norm(key, layer)
+        turned_query = turn(query, cos * query_scale, sin * half_turn(query_scale)).view(len(key), -1, key.shape[-1])
+        turned_key = turn(key, cos * key_scale, sin * half_turn(key_scale))
+        share = scores(turned_query, turned_key, causal).softmax(-1)  # (B K, (H / K) L, L)
+        mixed = by_position((share @ value).view_as(query), layer.heads)
         ctx.layer = layer
-        ctx.save_for_backward(qkv, cos, sin, out, inverse, normed, turning, head_inverse, query, key, value, share, mixed)
+        weights = qkv, query_scale, key_scale, out, cos, sin
+        ctx.save_for_backward(
+            *weights, inverse, normed, query, query_inverse, turned_query, key, key_inverse, turned_key, value, share, mixed
+        )
         return F.linear(mixed, out, out_bias).add_(x)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        qkv, cos, sin, out, inverse, normed, turning, head_inverse, query, key, value, share, mixed = ctx.saved_tensors
-        layer, length = ctx.layer, len(cos)
-        d_mixed = by_head((grad @ out).view(-1, length, layer.heads, cos.shape[-1]), layer.keys)
-        d_value = share.transpose(1, 2) @ d_mixed
+        layer, (qkv, query_scale, key_scale, out, cos, sin) = ctx.layer, ctx.saved_tensors[:6]
+        inverse, normed, query, query_inverse, turned_query, key, key_inverse, turned_key, value, share, mixed = ctx.saved_tensors[6:]
+        d_every = torch.empty(len(grad), len(qkv)).view(-1, len(cos), layer.heads + 2 * layer.keys, cos.shape[-1])
+        d_mixed = by_head((grad @ out).view(-1, len(cos), layer.heads, cos.shape[-1])).view_as(turned_query)
         d_scores = torch._softmax_backward_data(d_mixed @ value.transpose(1, 2), share, -1, share.dtype)
-        d_turned = torch.cat([by_position(d, length, layer.keys) for d in (d_scores @ key, d_scores.transpose(1, 2) @ query)], 2)
-        d_cos = d_sin = None
-        if ctx.needs_input_grad[3]:
-            d_cos, d_sin = (d_turned * turning).sum(0), (d_turned * half_turn(turning)).sum(0)
-        d_turning = torch.addcmul(half_turn(d_turned * sin), d_turned, cos)
-        if head_inverse is not None:
-            d_turning = _norm_backward(d_turning, turning, head_inverse)
-        d_every = torch.cat([d_turning, by_position(d_value, length, layer.keys)], 2).view(len(grad), -1)
-        d_x = _norm_backward(d_every @ qkv, normed, inverse).add_(grad)
-        d_bias = d_every.sum(0) if ctx.needs_input_grad[2] else None
+        d_query, d_query_scale = _turn_backward((d_scores @ turned_key).view_as(query), query, query_inverse, query_scale, cos, sin)
+        d_key, d_key_scale = _turn_backward(d_scores.transpose(1, 2) @ turned_query, key, key_inverse, key_scale, cos, sin)
+        d_value = share.transpose(1, 2) @ d_mixed
+        for part, own in zip(d_every.split((layer.heads, layer.keys, layer.keys), 2), (d_query, d_key, d_value), strict=True):
+            part.copy_(own.view(len(part), -1, *own.shape[1:]).transpose(1, 2))
+        d_flat = d_every.view(len(grad), -1)
+        d_x = _norm_backward(d_flat @ qkv, normed, inverse).add_(grad)
+        d_bias = d_flat.sum(0) if ctx.needs_input_grad[2] else None
         d_out_bias = grad.sum(0) if ctx.needs_input_grad[6] else None
-        return d_x, d_every.T @ normed, d_bias, d_cos, d_sin, grad.T @ mixed, d_out_bias, None, None
+        return d_x, d_flat.T @ normed, d_bias, d_query_scale, d_key_scale, grad.T @ mixed, d_out_bias, None, None, None, None
 
 
-def by_head(x: Tensor, keys: int) -> Tensor:
-    """(B K, (H / K) L, d) from (B, L, H, d): the query heads of one key head lie one after the other."""
-    batch, length, heads, size = x.shape
-    return x.reshape(batch, length, keys, heads // keys, size).permute(0, 2, 3, 1, 4).reshape(batch * keys, -1, size)
+def _head_norm(x: Tensor, layer: Layer) -> tuple[Tensor, Tensor | None]:
+    """(b, L, d) normalised where the layer has a norm per head, and what it was multiplied by."""
+    if not layer.head_norm:
+        return x, None
+    inverse = inverse_rms(x, layer.eps)
+    return x * inverse, inverse
 
 
-def by_position(x: Tensor, length: int, keys: int) -> Tensor:
-    """(B, L, H, d), the inverse of `by_head`."""
-    size = x.shape[-1]
-    return x.view(len(x) // keys, keys, -1, length, size).permute(0, 3, 1, 2, 4).reshape(len(x) // keys, length, -1, size)
+def by_head(x: Tensor) -> Tensor:
+    """(B H, L, d) from (B, L, H, d): the query heads of one key head lie one after the other."""
+    return x.transpose(1, 2).contiguous().view(-1, x.shape[1], x.shape[3])
+
+
+def by_position(x: Tensor, heads: int) -> Tensor:
+    """(B L, H d) from (B H, L, d)."""
+    _, length, size = x.shape
+    return x.view(-1, heads, length, size).transpose(1, 2).reshape(-1, heads * size)
 
 
 def scores(query: Tensor, key: Tensor, causal: Tensor) -> Tensor:
-    """(B K, (H / K) L, L) products, -inf where the key is later than the query."""
+    """(b, g L, L) products of (b, g L, d) and (b, L, d), -inf where the key is later than the query."""
     mask = causal.repeat(query.shape[1] // len(causal), 1)
     return torch.baddbmm(mask, query, key.transpose(1, 2))

@@ -85,7 +85,9 @@ def doctor(results: Path, as_json: bool) -> None:
         for finding in findings:
             print(json.dumps(asdict(finding)))
         return
-    table = Table("", "what", "found", "remedy")
+    table = Table("", "what")
+    for name in ("found", "remedy"):
+        table.add_column(name, overflow="fold")  # a pip line that is cut short helps nobody
     marks = {"ok": "[green]ok[/]", "missing": "[red]missing[/]", "note": "[yellow]note[/]"}
     for finding in findings:
         table.add_row(marks[finding.state], finding.name, escape(finding.detail), escape(finding.remedy))

@@ -35,7 +35,9 @@ def command(rule: str, task: str, seed: int, arguments: argparse.Namespace) -> l
 
 def run(cell: tuple[str, str, int], arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """The records of one run."""
-    done = subprocess.run(command(*cell, arguments), capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        command(*cell, arguments), capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
     if done.returncode:
         raise SystemExit(f"{cell}: {done.stderr.strip()}")
     print(f"{' '.join(map(str, cell))} done", file=sys.stderr, flush=True)

@@ -17,7 +17,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ class Watch:
     """Wall seconds by name."""
 
     def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
+        self.seconds: dict[str, float] = defaultdict(float)
 
     def timed(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def inner(*values: Any, **named: Any) -> Any:
@@ -134,7 +134,7 @@ def operations() -> float:
     length = prompt + new - 1  # the last token is never read
     path = 2 * layers * (length * layer + width * length**2) + 2 * new * size * model["vocab_size"]
     shared = (rows - SETUP["prompts"]) * 2 * layers * (prompt * layer + width * prompt**2)
-    return rows * path * 4 - shared  # sampling once, training three times
+    return float(rows * path * 4 - shared)  # sampling once, training three times
 
 
 def rate(rows: int, inner: int, columns: int, seconds: float = 0.5) -> float:

@@ -49,7 +49,7 @@ def update(
         weight = credit.weight[index]
         share = Credit(credit.advantage[index], weight)
         loss = -(weight * rule.objective(now, batch.rows(index), share)).sum()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         assert now.entropy is not None
         logp.append(now.logp.detach())
         entropy.append(now.entropy.detach())

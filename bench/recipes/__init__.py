@@ -21,15 +21,20 @@ class Recipe:
 
 
 def recipe(task: str, tier: str, algorithm: str = "") -> Recipe:
-    """The recipe of a task at a tier for one rule; empty where there is none. Raises ConfigError for a file that cannot be read."""
-    path = Path(__file__).parent / f"{task}-{tier}.toml"
-    if not path.exists():
-        return Recipe()
+    """The recipe for one rule: `<tier>.toml`, over it `<task>-<tier>.toml`. Raises ConfigError for a file that cannot be read."""
+    budget, train, settings, pretrain = Recipe.budget, dict[str, Any](), dict[str, Any](), dict[str, Any]()
+    for name in (tier, f"{task}-{tier}"):
+        held = _read(Path(__file__).parent / f"{name}.toml")
+        own = dict(held.get("algorithms", {}).get(algorithm, {}))
+        train |= held.get("train", {}) | own.pop("train", {})
+        settings |= own
+        pretrain |= held.get("pretrain", {})
+        budget = held.get("run", {}).get("budget", budget)
+    return Recipe(budget, train, settings, pretrain)
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
-        held = tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text()) if path.exists() else {}
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not TOML ({error}); mend it or install bench again") from error
-    own = held.get("algorithms", {}).get(algorithm, {})
-    settings = {name: value for name, value in own.items() if name != "train"}
-    train = held.get("train", {}) | own.get("train", {})
-    return Recipe(held.get("run", {}).get("budget", Recipe.budget), train, settings, held.get("pretrain", {}))

@@ -20,7 +20,7 @@ COMPACT_BELOW = 0.75  # finished rows leave once the others are fewer than this 
 
 @dataclass(frozen=True, kw_only=True)
 class HF(Sampler):
-    """Samples in batches with a key-value cache from the transformers model that trains: no copy of the weights, exact log-probabilities."""
+    """Samples in batches, with a key-value cache, from the weights that train: its log-probabilities are the trainer's own."""
 
     rows: int = 256  # completions that grow side by side
 

@@ -37,7 +37,7 @@ Script = dict[str | None, tuple[str, ...]]  # texts by prompt; None holds those 
 
 
 class ScriptedSession(Session):
-    """A policy and what it is made to say. Each prompt goes round its own list; the seed changes nothing."""
+    """A policy and what it is made to say. Each list is gone round without end; the seed changes nothing."""
 
     def __init__(self, policy: Policy, script: Script) -> None:
         self.policy = policy
