@@ -8,12 +8,19 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
+
 from bench import evaluation, registry
 from bench.config import build
 from bench.errors import ConfigError, StoreError
+from bench.policy import Policy
+from bench.pretrain import PretrainSettings, pretrain
 from bench.provenance import provenance
 from bench.recipes import recipe
 from bench.resolve import BASES
+from bench.rollout import collect
+from bench.samplers.hf import HF
+from bench.verifying import Verifier
 
 PROBLEMS, COMPLETIONS = 256, 8
 
@@ -30,10 +37,6 @@ def make(task_name: str, out: Path | None, seed: int, settings: tuple[str, ...])
     target = out or BASES / task_name
     if target.exists() and out is not None and any(target.iterdir()):
         raise StoreError(f"{target} is not empty; choose another --out")
-    import torch
-
-    from bench.pretrain import PretrainSettings, pretrain
-
     torch.set_num_threads(1)
     plan = build(PretrainSettings, "pretrain", recipe(task_name, "tiny").pretrain | given)
     began = time.process_time()
@@ -70,14 +73,8 @@ def _given(settings: tuple[str, ...]) -> dict[str, str]:
 
 def _measure(task_name: str, folder: Path) -> dict[str, float]:
     """Held-out scores of the finished model, and its entropy on its own completions."""
-    import torch
-
-    from bench.policy import Policy
-    from bench.rollout import collect
-    from bench.verifying import Verifier
-
     task, policy = registry.load("tasks", task_name)(), Policy.load(folder)
-    session = registry.load("samplers", "hf")().open(policy)
+    session = HF().open(policy)
     held_out = evaluation.problems(task, "heldout", PROBLEMS)
     with Verifier(task) as verifier:
         scores = evaluation.evaluate(policy, session, verifier, held_out, COMPLETIONS, task.limit, "pretrain")

@@ -59,6 +59,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Train. The same command continues a run that was stopped, and shows one that is finished."""
+    from bench.registry import load
     from bench.resolve import Request, resolve
     from bench.store import RunStore
 
@@ -67,7 +68,8 @@ def run(
     )
     spec = resolve(request)
     if not tier and spec.tier == "tiny":
-        print(f"No GPU found, or a task without a full tier: tiny tier, filed as {spec.table}.", file=sys.stderr if as_json else sys.stdout)
+        why = "No GPU found" if "full" in load("tasks", task).tiers else f"{task} has one tier"
+        print(f"{why}: tiny tier, a small model on the CPU. Results are filed as {spec.table}.", file=sys.stderr if as_json else sys.stdout)
     _execute(spec, RunStore(results), as_json)
 
 
