@@ -112,17 +112,20 @@ def _norm_backward(grad: Tensor, normed: Tensor, inverse: Tensor) -> Tensor:
     return grad.addcmul_(normed, along, value=-1 / normed.shape[-1]).mul_(inverse)
 
 
-def hidden(dense: Dense, tokens: Tensor) -> Tensor:
-    """(B, L, D) normalised states, ready for `dense.head`, of right-padded (B, L) token ids."""
-    batch, length = tokens.shape
+def hidden(dense: Dense, tokens: Tensor, places: Tensor) -> Tensor:
+    """(n, D) normalised states, ready for `dense.head`, at n places of the flattened (B, L) token ids, whose rows are right-padded."""
+    length = tokens.shape[1]
     causal = torch.full((length, length), -torch.inf).triu_(1)
-    x = F.embedding(tokens, dense.embed).view(batch * length, -1)
     cos, sin = dense.cos[:length], dense.sin[:length]
+    x = F.embedding(tokens.flatten(), dense.embed)
     for layer in dense.layers:
-        x = attention(x, layer, cos, sin, causal)
-        x = mlp(x, layer)
+        weights = layer.qkv, layer.qkv_bias, layer.query_scale, layer.key_scale, layer.out, layer.out_bias
+        x = _Attention.apply(x, layer, cos, sin, causal, *weights)  # type: ignore[no-untyped-call]
+        if layer is dense.layers[-1]:
+            x = x.index_select(0, places)  # nothing after this looks at another place
+        x = _MLP.apply(x, layer.gate_up, layer.down, layer.eps)  # type: ignore[no-untyped-call]
     normed: Tensor = _Norm.apply(x, dense.eps)  # type: ignore[no-untyped-call]
-    return normed.view(batch, length, -1)
+    return normed
 
 
 def turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -139,19 +142,6 @@ def _turn_backward(grad: Tensor, normed: Tensor, inverse: Tensor | None, scale: 
         return back.mul_(scale), d_scale
     share = (along @ scale).unsqueeze(-1)
     return back.mul_(scale).addcmul_(normed, share, value=-1 / len(scale)).mul_(inverse), d_scale
-
-
-def attention(x: Tensor, layer: Layer, cos: Tensor, sin: Tensor, causal: Tensor) -> Tensor:
-    """(N, D) plus its causal self-attention over L = len(causal) positions."""
-    weights = layer.qkv, layer.qkv_bias, layer.query_scale, layer.key_scale, layer.out, layer.out_bias
-    out: Tensor = _Attention.apply(x, *weights, layer, cos, sin, causal)  # type: ignore[no-untyped-call]
-    return out
-
-
-def mlp(x: Tensor, layer: Layer) -> Tensor:
-    """(N, D) plus its gated feed-forward."""
-    out: Tensor = _MLP.apply(x, layer.gate_up, layer.down, layer.eps)  # type: ignore[no-untyped-call]
-    return out
 
 
 class _Norm(torch.autograd.Function):
@@ -175,21 +165,20 @@ class _MLP(torch.autograd.Function):
         normed = x * inverse
         both = normed @ gate_up.T
         gate, up = both.chunk(2, -1)
-        silu = F.silu(gate)
-        inner = silu * up
-        ctx.save_for_backward(gate_up, down, inverse, normed, both, silu, inner)
-        return torch.addmm(x, inner, down.T)
+        ctx.save_for_backward(gate_up, down, inverse, normed, both)
+        return torch.addmm(x, F.silu(gate).mul_(up), down.T)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        gate_up, down, inverse, normed, both, silu, inner = ctx.saved_tensors
+        gate_up, down, inverse, normed, both = ctx.saved_tensors
         gate, up = both.chunk(2, -1)
-        d_down = grad.T @ inner
         d_inner = grad @ down
+        silu = F.silu(gate)
         d_both = torch.empty_like(both)
         d_gate, d_up = d_both.chunk(2, -1)
         torch.mul(d_inner, silu, out=d_up)
+        d_down = grad.T @ silu.mul_(up)
         torch.ops.aten.silu_backward.grad_input(d_inner.mul_(up), gate, grad_input=d_gate)
         d_gate_up = d_both.T @ normed
         return _norm_backward(d_both @ gate_up, normed, inverse).add_(grad), d_gate_up, d_down, None
@@ -197,20 +186,9 @@ class _MLP(torch.autograd.Function):
 
 class _Attention(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        qkv: Tensor,
-        qkv_bias: Tensor | None,
-        query_scale: Tensor,
-        key_scale: Tensor,
-        out: Tensor,
-        out_bias: Tensor | None,
-        layer: Layer,
-        cos: Tensor,
-        sin: Tensor,
-        causal: Tensor,
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, layer: Layer, cos: Tensor, sin: Tensor, causal: Tensor, *weights: Any) -> Tensor:
+        """`weights` are those of `layer`, in its order; given one by one, because autograd sees only what is."""
+        qkv, qkv_bias, query_scale, key_scale, out, out_bias = weights
         inverse = inverse_rms(x, layer.eps)
         normed = x * inverse
         every = F.linear(normed, qkv, qkv_bias).view(-1, len(cos), layer.heads + 2 * layer.keys, cos.shape[-1])
@@ -222,17 +200,15 @@ class _Attention(torch.autograd.Function):
         share = scores(turned_query, turned_key, causal).softmax(-1)  # (B K, (H / K) L, L)
         mixed = by_position((share @ value).view_as(query), layer.heads)
         ctx.layer = layer
-        weights = qkv, query_scale, key_scale, out, cos, sin
-        ctx.save_for_backward(
-            *weights, inverse, normed, query, query_inverse, turned_query, key, key_inverse, turned_key, value, share, mixed
-        )
+        own = qkv, query_scale, key_scale, out, cos, sin, inverse, normed
+        ctx.save_for_backward(*own, query, query_inverse, turned_query, key, key_inverse, turned_key, value, share, mixed)
         return F.linear(mixed, out, out_bias).add_(x)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        layer, (qkv, query_scale, key_scale, out, cos, sin) = ctx.layer, ctx.saved_tensors[:6]
-        inverse, normed, query, query_inverse, turned_query, key, key_inverse, turned_key, value, share, mixed = ctx.saved_tensors[6:]
+        layer, (qkv, query_scale, key_scale, out, cos, sin, inverse, normed) = ctx.layer, ctx.saved_tensors[:8]
+        query, query_inverse, turned_query, key, key_inverse, turned_key, value, share, mixed = ctx.saved_tensors[8:]
         d_every = torch.empty(len(grad), len(qkv)).view(-1, len(cos), layer.heads + 2 * layer.keys, cos.shape[-1])
         d_mixed = by_head((grad @ out).view(-1, len(cos), layer.heads, cos.shape[-1])).view_as(turned_query)
         d_scores = torch._softmax_backward_data(d_mixed @ value.transpose(1, 2), share, -1, share.dtype)
@@ -243,9 +219,9 @@ class _Attention(torch.autograd.Function):
             part.copy_(own.view(len(part), -1, *own.shape[1:]).transpose(1, 2))
         d_flat = d_every.view(len(grad), -1)
         d_x = _norm_backward(d_flat @ qkv, normed, inverse).add_(grad)
-        d_bias = d_flat.sum(0) if ctx.needs_input_grad[2] else None
-        d_out_bias = grad.sum(0) if ctx.needs_input_grad[6] else None
-        return d_x, d_flat.T @ normed, d_bias, d_query_scale, d_key_scale, grad.T @ mixed, d_out_bias, None, None, None, None
+        d_bias = d_flat.sum(0) if ctx.needs_input_grad[6] else None
+        d_out_bias = grad.sum(0) if ctx.needs_input_grad[10] else None
+        return d_x, None, None, None, None, d_flat.T @ normed, d_bias, d_query_scale, d_key_scale, grad.T @ mixed, d_out_bias
 
 
 def _head_norm(x: Tensor, layer: Layer) -> tuple[Tensor, Tensor | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,9 @@ class Policy:
 
         name, local = str(folder_or_id), Path(folder_or_id).is_dir()
         try:
-            tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=local)
-            model = AutoModelForCausalLM.from_pretrained(name, local_files_only=local, dtype=torch.float32)
+            with _no_bars() if local else nullcontext():  # a download may show its progress
+                tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=local)
+                model = AutoModelForCausalLM.from_pretrained(name, local_files_only=local, dtype=torch.float32)
         except (OSError, ValueError) as error:
             raise MissingError(
                 f"no causal language model at {name!r}: give a folder that holds config.json, the weights and the tokenizer, "
@@ -65,8 +67,9 @@ class Policy:
 
     def save(self, folder: str | Path) -> None:
         """Write weights, configuration and tokenizer where `load` finds them."""
-        self.model.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
+        with _no_bars():
+            self.model.save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
 
     @property
     def device(self) -> torch.device:
@@ -129,8 +132,7 @@ class Policy:
             if weights is None:
                 logits.append(self.model(input_ids=tokens, use_cache=False).logits.flatten(0, 1)[index])
             else:
-                states = dense.hidden(weights, tokens).flatten(0, 1).index_select(0, index)
-                logits.append(F.linear(states, weights.head, weights.head_bias))
+                logits.append(F.linear(dense.hidden(weights, tokens, index), weights.head, weights.head_bias))
         return torch.cat(logits)
 
     def reference(self) -> Policy:
@@ -166,3 +168,17 @@ class Policy:
             total.update(name.encode())
             total.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return total.hexdigest()[:12]
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """No progress bars from transformers, which would mix with what a command prints."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

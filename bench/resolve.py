@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from bench import registry
 from bench.config import Choice, RunSpec, TrainSettings, build
 from bench.errors import ConfigError, MissingError, unknown
 from bench.recipes import recipe
+from tasks.base import Tier
 
 BASES = Path(__file__).resolve().parent.parent / "tasks" / "bases"
 PARTS = ("algo", "task", "sampler", "train")
@@ -38,33 +39,15 @@ def resolve(request: Request) -> RunSpec:
     rule_class, task_class = registry.load("algorithms", request.algorithm), registry.load("tasks", request.task)
     sampler_class = registry.load("samplers", request.sampler)
     given = _sorted_settings(request.settings)
-    tier = request.tier or default_tier(task_class)
-    if tier not in ("tiny", "full"):
-        raise unknown("tier", tier, ("tiny", "full"))
-    if tier not in task_class.tiers:
-        raise ConfigError(f"task {request.task!r} has no tier {tier!r}; it has {', '.join(task_class.tiers)}")
-    if request.seed < 0:
-        raise ConfigError(f"the seed is {request.seed}; it must be 0 or more")
-    if request.budget < 0:
-        raise ConfigError(f"the budget is {request.budget} samples; it must be greater than 0")
-    known = recipe(request.task, tier, request.algorithm)
+    tier = _tier(request, task_class)
     if "tier" in task_class.__dataclass_fields__:
         given["task"].setdefault("tier", tier)
+    known = recipe(request.task, tier, request.algorithm)
     rule = build(rule_class, "algo", known.algorithm | given["algo"])
     task = build(task_class, "task", given["task"])
     train = build(TrainSettings, "train", known.train | given["train"])
-    if rule.group and train.completions < 2:
-        raise ConfigError(
-            f"{request.algorithm} compares completions of one prompt; train.completions is {train.completions}, set 2 or more"
-        )
-    if rule.critic:
-        raise ConfigError(f"{request.algorithm} needs a critic, which the text loop does not have")
     budget = request.budget or known.budget
-    if budget < train.prompts * train.completions:
-        raise ConfigError(
-            f"the budget is {budget} samples, less than one rollout batch of {train.prompts * train.completions}; "
-            "raise --budget, or lower train.prompts or train.completions"
-        )
+    _check(request, rule, train, budget)
     return RunSpec(
         algorithm=Choice(request.algorithm, asdict(rule)),
         task=Choice(request.task, asdict(task)),
@@ -75,6 +58,33 @@ def resolve(request: Request) -> RunSpec:
         budget=budget,
         train=train,
     )
+
+
+def _tier(request: Request, task_class: type[Any]) -> str:
+    tier = request.tier or default_tier(task_class)
+    if tier not in get_args(Tier):
+        raise unknown("tier", tier, get_args(Tier))
+    if tier not in task_class.tiers:
+        raise ConfigError(f"task {request.task!r} has no tier {tier!r}; it has {', '.join(task_class.tiers)}")
+    return tier
+
+
+def _check(request: Request, rule: Any, train: TrainSettings, budget: int) -> None:
+    """Raises ConfigError for numbers that cannot work together."""
+    if request.seed < 0:
+        raise ConfigError(f"the seed is {request.seed}; it must be 0 or more")
+    if rule.critic:
+        raise ConfigError(f"{request.algorithm} needs a critic, which the text loop does not have; choose another algorithm")
+    if rule.group and train.completions < 2:
+        raise ConfigError(
+            f"{request.algorithm} compares completions of one prompt, and train.completions is {train.completions}; set 2 or more"
+        )
+    batch = train.prompts * train.completions
+    if budget < batch:
+        raise ConfigError(
+            f"the budget is {budget} samples, less than one rollout batch of {batch}; "
+            "raise --budget, or lower train.prompts or train.completions"
+        )
 
 
 def default_tier(task_class: type[Any]) -> str:

@@ -15,8 +15,9 @@ from bench import evaluation, registry
 from bench.checkpoint import Checkpoint
 from bench.config import RunSpec, TrainSettings
 from bench.errors import ConfigError, MissingError
-from bench.loops.policy_gradient import Learner, Plan, policy_gradient
+from bench.loops.policy_gradient import policy_gradient
 from bench.loops.progress import Progress
+from bench.loops.setup import Learner, Plan
 from bench.policy import Policy
 from bench.provenance import provenance
 from bench.record import Record

@@ -17,8 +17,9 @@ from bench import registry
 from bench.config import TrainSettings
 from bench.errors import ConfigError
 from bench.evaluation import problems
-from bench.loops.policy_gradient import Learner, Plan, policy_gradient
+from bench.loops.policy_gradient import policy_gradient
 from bench.loops.progress import Progress
+from bench.loops.setup import Learner, Plan
 from bench.policy import Policy
 from bench.record import Record
 from bench.resolve import BASES

@@ -195,3 +195,9 @@ def test_a_step_reports_the_policy_before_it_moved() -> None:
     made = step(subject)
     torch.testing.assert_close(made.logp, before.logp, atol=1e-6, rtol=0)
     assert not made.logp.requires_grad and not made.entropy.requires_grad
+
+
+def test_loading_and_saving_print_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    policy().save(tmp_path)
+    Policy.load(tmp_path)
+    assert capfd.readouterr() == ("", "")

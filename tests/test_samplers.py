@@ -26,11 +26,13 @@ TEXTS = ("1+2=", "7", "(3+4)*5-6=", "12;")
 def gap(subject: Policy, prompts: Sequence[Sequence[int]], sampled: list[list[Completion]]) -> float:
     """Largest difference between the sampler's and the trainer's log-probability of a token."""
     done = [completion for group in sampled for completion in group]
+    rows = [prompt for prompt, group in zip(prompts, sampled, strict=True) for _ in group]
     with torch.no_grad():
-        logp = subject.forward(
-            [prompt for prompt, group in zip(prompts, sampled, strict=True) for _ in group], [c.tokens for c in done]
-        ).logp
-    return max(abs(own - theirs) for row, c in zip(logp.tolist(), done, strict=True) for own, theirs in zip(row, c.logp, strict=False))
+        logp = subject.forward(rows, [completion.tokens for completion in done]).logp
+    own = torch.zeros_like(logp)
+    for row, completion in zip(own, done, strict=True):
+        row[: len(completion.logp)] = torch.tensor(completion.logp)
+    return float((own - logp).abs().max())
 
 
 @pytest.mark.parametrize(("family", "changes"), MODELS)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 
 import torch
@@ -13,44 +13,16 @@ from torch import Tensor
 
 from algorithms.base import Batch, PolicyGradient
 from bench.config import TrainSettings
-from bench.errors import ConfigError
 from bench.evaluation import evaluate
 from bench.loops import probes
+from bench.loops.filling import fill
 from bench.loops.progress import Progress
+from bench.loops.setup import Learner, Plan
 from bench.loops.updates import update
-from bench.policy import Policy
 from bench.record import Record
-from bench.rollout import Group, collect, verdicts
-from bench.samplers.base import Session
-from bench.verifying import Verifier
-from tasks.base import Problem, TextTask
+from bench.rollout import Group, verdicts
 
 EXAMPLES = 2  # completions of each step that are kept for reading
-
-
-@dataclass
-class Learner:
-    """What training moves, with the tools it works with."""
-
-    rule: PolicyGradient
-    policy: Policy
-    optimizer: torch.optim.Optimizer
-    reference: Policy | None  # frozen, where the rule needs one
-    session: Session
-    verifier: Verifier
-    exact: bool  # the sampler's log-probabilities are the trainer's own
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to train on and when to look. `allowance` is the number of samples after which no further round is drawn in a step."""
-
-    task: TextTask
-    held_out: Sequence[Problem]
-    settings: TrainSettings
-    seed: int
-    eval_every: int  # samples
-    allowance: int
 
 
 def policy_gradient(learner: Learner, plan: Plan, progress: Progress) -> Iterator[Record]:
@@ -64,7 +36,7 @@ def policy_gradient(learner: Learner, plan: Plan, progress: Progress) -> Iterato
         yield clock.stamp(_record(progress, 0.0, _evaluation(learner, plan, progress)))
     while True:
         before, progress.step = progress.samples, progress.step + 1
-        sampled, kept, found = _fill(learner, plan, progress, stream)
+        sampled, kept, found = fill(learner, plan, progress, stream)
         found |= _train(learner, plan, progress, kept) if kept else {"update/skipped": 1.0}
         progress.examples = [example for group in sampled[:EXAMPLES] for example in group.examples(progress.step, 1)]
         due = progress.samples // plan.eval_every > before // plan.eval_every
@@ -73,46 +45,12 @@ def policy_gradient(learner: Learner, plan: Plan, progress: Progress) -> Iterato
         yield clock.stamp(_record(progress, score, found | evaluated))
 
 
-def _fill(learner: Learner, plan: Plan, progress: Progress, stream: Iterator[Problem]) -> tuple[list[Group], list[Group], dict[str, float]]:
-    """Sample rounds until the rule keeps a full batch of groups, its rounds are spent or the allowance is; all of one frozen policy.
-
-    Returns everything sampled, what is to be trained on, and the probes of the sampling.
-    """
-    settings, rule = plan.settings, learner.rule
-    sampled: list[Group] = []
-    kept, progress.carried = progress.carried, []
-    rounds = 0
-    while len(kept) < settings.prompts and rounds < rule.rounds and (not rounds or progress.samples < plan.allowance):
-        rounds += 1
-        problems = list(islice(stream, settings.prompts))
-        if not problems:
-            raise ConfigError(f"the task has no more training problems after {progress.drawn}")
-        seed = f"train:{plan.seed}:{progress.step}:{rounds}"
-        groups = collect(learner.policy, learner.session, learner.verifier, problems, settings.completions, _limit(plan), seed)
-        progress.drawn += len(problems)
-        progress.samples += sum(len(g.completions) for g in groups)
-        progress.tokens += sum(g.tokens for g in groups)
-        progress.verifier_calls += sum(len(g.completions) for g in groups)
-        sampled += groups
-        passes = rule.keep(verdicts(groups, _limit(plan))).view(len(groups), -1).any(-1).tolist()
-        kept = kept + [group for group, passed in zip(groups, passes, strict=True) if passed]
-    if len(kept) < settings.prompts and getattr(rule, "on_exhausted", "train_partial") == "error":
-        raise ConfigError(
-            f"{len(kept)} of {settings.prompts} prompts had mixed verdicts after {rounds} rounds; "
-            "raise algo.max_rounds, or set algo.on_exhausted=train_partial"
-        )
-    surplus = kept[settings.prompts :]
-    if getattr(rule, "surplus", "discard") == "carry":
-        progress.carried = surplus
-    return sampled, kept[: settings.prompts], probes.of_groups(sampled) | probes.of_sampling(rule, rounds, sampled, kept, settings)
-
-
 def _train(learner: Learner, plan: Plan, progress: Progress, groups: list[Group]) -> dict[str, float]:
     """Credit once, then every optimizer step of the rollout batch; returns the probes."""
     settings, rule = plan.settings, learner.rule
     prompts = [g.prompt for g in groups for _ in g.completions]
     completions = [c.tokens for g in groups for c in g.completions]
-    batch = verdicts(groups, _limit(plan)).to(learner.policy.device)
+    batch = verdicts(groups, plan.limit).to(learner.policy.device)
     batch, gap = _priced(learner, replace(batch, history=torch.tensor(progress.history)), prompts, completions)
     credit = rule.credit(batch)
     progress.history.append(float(batch.reward.sum(-1).mean()))
@@ -171,13 +109,9 @@ def number(seed: str) -> int:
     return int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "big") >> 1
 
 
-def _limit(plan: Plan) -> int:
-    return plan.settings.limit or plan.task.limit
-
-
 def _evaluation(learner: Learner, plan: Plan, progress: Progress) -> dict[str, float]:
     settings, seed = plan.settings, f"evaluate:{plan.seed}:{progress.step}"
-    return evaluate(learner.policy, learner.session, learner.verifier, plan.held_out, settings.eval_completions, _limit(plan), seed)
+    return evaluate(learner.policy, learner.session, learner.verifier, plan.held_out, settings.eval_completions, plan.limit, seed)
 
 
 def _record(progress: Progress, train_score: float, found: dict[str, float]) -> Record:
