@@ -1,18 +1,23 @@
-"""The contracts on whole runs can fail."""
+"""The contracts on whole runs and on samplers hold for what ships, and can fail."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import pytest
 from torch import Tensor
 
 from algorithms.base import Batch, Credit, Forward
 from algorithms.grpo import GRPO
-from bench.checks import learning
+from bench import checks
+from bench.checks import learning, samplers
+from bench.policy import Policy
+from bench.registry import load, names
+from bench.samplers.base import Completion
+from bench.samplers.hf import HF, HFSession
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,3 +46,46 @@ def test_a_rule_that_does_not_learn_is_found() -> None:
 def test_a_rule_that_keeps_state_is_found() -> None:
     with pytest.raises(AssertionError, match="two runs from the same seed differ"):
         learning.repeats_its_curve(Moody())
+
+
+@pytest.mark.parametrize("name", names("samplers"))
+@pytest.mark.parametrize(("title", "contract"), checks.contracts("samplers"), ids=[title for title, _ in checks.contracts("samplers")])
+def test_every_sampler_keeps(name: str, title: str, contract: Callable[[Any], None]) -> None:
+    contract(load("samplers", name)())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wrong(HF):
+    """Misreports what it did, in one of three ways."""
+
+    how: str
+
+    def open(self, policy: Policy) -> Any:
+        return Misreporting(policy, self.how)
+
+
+SESSIONS = itertools.count()
+
+
+class Misreporting(HFSession):
+    def __init__(self, policy: Policy, how: str) -> None:
+        super().__init__(policy)
+        self.how = how
+
+    def sample(self, prompts: Sequence[Sequence[int]], n: int, limit: int, seed: str) -> list[list[Completion]]:
+        groups = super().sample(prompts, n, limit, f"{seed}{next(SESSIONS) if self.how == 'seed' else ''}")
+        change = {"logp": lambda c: {"logp": tuple(x - 0.01 for x in c.logp)}, "truncated": lambda c: {"truncated": not c.truncated}}
+        return [[replace(c, **change.get(self.how, lambda c: {})(c)) for c in group] for group in groups]
+
+
+@pytest.mark.parametrize(
+    ("how", "contract", "says"),
+    [
+        ("truncated", samplers.completions_are_whole, "marked truncated"),
+        ("logp", samplers.log_probabilities_are_the_policys, "differ from the training forward"),
+        ("seed", samplers.seeds_decide, "two sessions with one seed differ"),
+    ],
+)
+def test_a_sampler_that_misreports_is_found(how: str, contract: Callable[[Any], None], says: str) -> None:
+    with pytest.raises(AssertionError, match=says):
+        contract(Wrong(how=how))

@@ -20,7 +20,7 @@ MODULES = {
     "algorithms": ("settings", "rules", "gradients", "learning"),
     "tasks": ("settings", "tasks"),
     "metrics": ("settings", "metrics"),
-    "samplers": ("settings",),
+    "samplers": ("settings", "samplers"),
 }
 
 
