@@ -105,7 +105,8 @@ class PolicyGradient(ABC):
         for name, (low, high) in self.ranges.items():
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
-                raise ValueError(f"{name} is {value}; it must lie between {low:g} and {high:g}")
+                allowed = f"{low:g} or more" if high == math.inf else f"between {low:g} and {high:g}"
+                raise ValueError(f"{name} is {value}; it must be {allowed}")
 
     @property
     def reference(self) -> bool:

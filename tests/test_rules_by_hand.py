@@ -97,7 +97,7 @@ def test_pull_to_the_reference_by_hand() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"kl_estimator": "k4"}, "kl_estimator is 'k4'; choose one of k1, k2, k3"),
+        ({"kl_estimator": "k4"}, "kl_estimator is 'k4'; choose one of 'k1', 'k2', 'k3'"),
         ({"kl": -0.1}, "kl is -0.1; it must be 0 or more"),
         ({"kl": math.nan}, "kl is nan"),
         ({"entropy_bonus": -1.0}, "entropy_bonus is -1.0; it must be 0 or more"),
