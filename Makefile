@@ -42,9 +42,10 @@ tidy: $(DEV) ## let ruff mend format and lint
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Uses the machine's own Python with its CUDA build of torch, straight from the checkout: no virtual environment, nothing installed.
+# Uses the machine's own Python with its CUDA build of torch, straight from the checkout: no virtual environment, nothing installed. The
+# project's pytest settings and conftest are left out, for they want a newer pytest and hypothesis.
 gpu: ## GPU tests and measurements, with PYTHON as it is
-	PYTHONPATH=. $(PYTHON) -m pytest -q -m gpu -p no:cacheprovider
+	PYTHONPATH=. $(PYTHON) -m pytest -q -m gpu -c /dev/null --rootdir=. --noconftest --import-mode=importlib -p no:cacheprovider tests/test_gpu.py
 	PYTHONPATH=. $(PYTHON) benchmarks/gpu.py
 
 # torch comes first and alone, so that only this one package is looked up in TORCH_INDEX. pip prefers 2.13.0+cpu to 2.13.0; where the index
