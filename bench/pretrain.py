@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,13 @@ class PretrainSettings:
     heads: int = 4
     kv_heads: int = 2
     feed_forward: int = 256
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a number that no training could have."""
+        for field in fields(self):
+            value, least = getattr(self, field.name), 0 if field.name in ("warmup", "prompt_share") else 1e-9
+            if value < least:
+                raise ValueError(f"{field.name} is {value}; it must be {'0 or more' if not least else 'greater than 0'}")
 
     @property
     def shape(self) -> tiny.Shape:

@@ -43,7 +43,14 @@ class TextTask(ABC):
     """Problems in text with a program that scores the answers. Instances are small, picklable and travel to worker processes."""
 
     tiers: ClassVar[tuple[Tier, ...]] = ("tiny",)
+    ranges: ClassVar[dict[str, tuple[int, int]]] = {}  # smallest and largest value of each numeric setting
     limit: ClassVar[int] = 32  # generation cap of the tiny tier, in tokens
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a setting outside its range."""
+        for name, (low, high) in self.ranges.items():
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be between {low} and {high}")
 
     @abstractmethod
     def problems(self, split: Split, seed: int) -> Iterator[Problem]:

@@ -21,6 +21,7 @@ class ChainSum(TextTask):
     term_max: int = 9
 
     limit: ClassVar[int] = 24
+    ranges: ClassVar[dict[str, tuple[int, int]]] = {"terms": (2, 50), "first_max": (2, 10_000), "term_max": (1, 10_000)}
 
     def problems(self, split: Split, seed: int) -> Iterator[Problem]:
         random, count = generator("chain_sum", split, seed), 0

@@ -22,6 +22,7 @@ class Countdown(TextTask):
     target_max: int = 60
 
     limit: ClassVar[int] = 28
+    ranges: ClassVar[dict[str, tuple[int, int]]] = {"numbers": (2, 6), "number_max": (2, 100), "target_max": (10, 10_000)}
 
     def problems(self, split: Split, seed: int) -> Iterator[Problem]:
         random, count = generator("countdown", split, seed), 0
@@ -54,8 +55,11 @@ class Countdown(TextTask):
         return ["#### ", *map(str, range(self.target_max + 1)), *"+-*()=,", " ", "\n"]
 
     def _attempt(self, numbers: list[int], random: Random) -> Worked:
-        """Combine the numbers two at a time, at random, never leaving the range 1 to target_max."""
-        while True:
+        """Combine the numbers two at a time, at random, never leaving the range 1 to target_max.
+
+        Raises ValueError where numbers so large and a target so small leave next to no way.
+        """
+        for _ in range(100_000):
             pool: list[tuple[int, str]] = [(n, str(n)) for n in random.sample(numbers, len(numbers))]
             steps = []
             while len(pool) > 1:
@@ -66,6 +70,7 @@ class Countdown(TextTask):
                 pool.append((value, _join(left, operation, right)))
             if all(0 < int(step.rpartition("=")[2]) <= self.target_max for step in steps):
                 return pool[0][0], pool[0][1], ",".join(steps)
+        raise ValueError(f"no way from {numbers} to a target of at most {self.target_max} was found; raise target_max or lower number_max")
 
     def _right(self, problem: Problem, expression: str) -> bool:
         try:

@@ -18,6 +18,7 @@ class LastDigit(TextTask):
     digits: int = 4
 
     limit: ClassVar[int] = 4
+    ranges: ClassVar[dict[str, tuple[int, int]]] = {"digits": (1, 100)}
 
     def problems(self, split: Split, seed: int) -> Iterator[Problem]:
         random, count = generator("last_digit", split, seed), 0

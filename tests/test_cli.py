@@ -87,6 +87,8 @@ BAD = [
     (["--algo", "gspo", "--task", "gsm8k", "--set", "loop.x=1"], "no part to set called 'loop'"),
     (["--algo", "gspo", "--task", "gsm8k", "--set", "train.lr=-1"], "train.lr is -1.0; it must be greater than 0"),
     (["--algo", "gspo", "--task", "gsm8k", "--set", "train.completions=1"], "set 2 or more"),
+    (["--algo", "gspo", "--task", "chain_sum", "--set", "task.terms=0"], "task: terms is 0; it must be between 2 and 50"),
+    (["--algo", "gspo", "--task", "last_digit", "--set", "task.digits=-1"], "task: digits is -1; it must be between 1 and 100"),
     (["--algo", "gspo", "--task", "gsm8k", "--budget", "5"], "less than one rollout batch of 128"),
     (["--algo", "gspo", "--task", "gsm8k", "--seed", "-1"], "the seed is -1"),
     (["--algo", "reinforce", "--task", "gsm8k", "--set", "algo.baseline=mean"], "choose one of none, batch_loo, group_loo, ema, whiten"),
