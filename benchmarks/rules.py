@@ -5,7 +5,8 @@
 
 Each run is the ordinary command, so an interrupted benchmark goes on where it was. "near" is near on-policy: four optimizer steps on each
 rollout batch, once over. "reuse" passes four times over each batch, where the rules' gates have work to do. REINFORCE as published takes
-one step per batch in either; reuse gives it truncated importance weights so that it may take sixteen.
+one step per batch in either; reuse gives it truncated importance weights, so that it may take sixteen, and the others' learning rate, for
+its own was chosen for one step.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def command(rule: str, task: str, seed: int, arguments: argparse.Namespace) -> l
     base = [sys.executable, "-m", "bench", "run", "--algo", rule, "--task", task, "--tier", "tiny", "--seed", str(seed), "--json"]
     more = ["--results", arguments.results] + (["--budget", str(arguments.budget)] if arguments.budget else [])
     if arguments.setting == "reuse":
-        more += REUSE + (["--set", "algo.ratio_cap=2"] if rule == "reinforce" else [])
+        more += REUSE + (["--set", "algo.ratio_cap=2", "--set", "train.lr=3e-4"] if rule == "reinforce" else [])
     return base + more + [part for pair in arguments.set for part in ("--set", pair)]
 
 
