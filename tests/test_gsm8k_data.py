@@ -188,3 +188,8 @@ def test_without_the_pinned_revision_the_cache_serves_and_its_size_is_checked(mo
     size = 7
     with pytest.raises(ValueError, match="has 7 rows in test, not 1319"):
         gsm8k_data.load("test")
+
+
+@pytest.mark.network
+def test_the_hub_has_the_rows_of_the_paper() -> None:
+    assert (len(gsm8k_data.load("train", "")), len(gsm8k_data.load("test", ""))) == (7473, 1319)
