@@ -67,7 +67,7 @@ class Credit:
     """Who deserves what, and how actions are averaged: fixed once per rollout batch, without gradient; all (B, T)."""
 
     advantage: Tensor
-    weight: Tensor  # 0 outside the mask; sums to 1 over the rollout batch
+    weight: Tensor  # 0 outside the mask; sums to 1 over the rollout batch, unless a setting asks for a sum instead of a mean
     target: Tensor | None = None  # what a critic regresses to
 
     def rows(self, index: Tensor) -> Credit:

@@ -15,7 +15,7 @@ class Record:
     verifier_calls: int
     updates: int  # optimizer steps
     seconds: float  # wall clock since the run began, evaluation included
-    cpu_seconds: float  # this process and its children's
+    cpu_seconds: float  # this process's; the verifier's workers are not counted
     train_score: float  # mean verdict of this step's completions, before any filtering
     eval_score: float | None = None  # held-out pass@1, where this step evaluated
     probes: dict[str, float] = field(default_factory=dict)  # a probe without meaning is absent, never 0
