@@ -37,9 +37,6 @@ def main() -> NoReturn:
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("bench: stopped; the same command continues from the last checkpoint", file=sys.stderr)
-        sys.exit(130)
     sys.exit(0)
 
 
@@ -70,7 +67,7 @@ def run(
     if not tier and spec.tier == "tiny":
         why = "No GPU found" if "full" in load("tasks", task).tiers else f"{task} has one tier"
         print(f"{why}: tiny tier, a small model on the CPU. Results are filed as {spec.table}.", file=sys.stderr if as_json else sys.stdout)
-    _execute(spec, RunStore(results), as_json)
+    _train(spec, RunStore(results), as_json)
 
 
 @app.command()
@@ -85,7 +82,15 @@ def resume(
     info = store.find(run)
     if info.spec is None:
         raise StoreError(info.error or f"{info.folder} is broken")
-    _execute(info.spec, store, as_json)
+    _train(info.spec, store, as_json)
+
+
+def _train(spec: RunSpec, store: RunStore, as_json: bool) -> None:
+    try:
+        _execute(spec, store, as_json)
+    except KeyboardInterrupt:
+        print("\nbench: stopped; the same command continues from the last checkpoint", file=sys.stderr)
+        raise typer.Exit(130) from None
 
 
 def _execute(spec: RunSpec, store: RunStore, as_json: bool) -> None:
