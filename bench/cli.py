@@ -111,8 +111,12 @@ def _execute(spec: RunSpec, store: RunStore, as_json: bool) -> None:
     with Live(console, spec) as live:
         result = execute(spec, store, live.observe)
     picture = result.folder / "curve.png"
-    draw(result.records, f"{spec.algorithm.name} on {spec.table}, seed {spec.seed}", picture)
-    for warning in result.warnings:
+    warnings = list(result.warnings)
+    try:
+        draw(result.records, f"{spec.algorithm.name} on {spec.table}, seed {spec.seed}", picture)
+    except OSError as error:  # the run is done and stored; only its picture is missing
+        warnings.append(f"{picture} could not be written ({error.strerror or error}); the same command draws it again")
+    for warning in warnings:
         console.print(f"[yellow]{warning}[/]", highlight=False, soft_wrap=True)
     console.print(summary(result.records))
     last = result.records[-1]
