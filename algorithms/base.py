@@ -33,6 +33,8 @@ class Batch:
     end: Tensor | None = None  # (B, T) bool: the path ends after this action
     truncated: Tensor | None = None  # (B,) bool: cut by the length limit instead of ending by itself
     correct: Tensor | None = None  # (B,) the verifier's verdict in [0, 1], which no shaping touches
+    formatted: Tensor | None = None  # (B,) 1 where the answer has the form that the task asks for, right or wrong
+    chance: Tensor | None = None  # (B,) uniform random numbers in [0, 1), drawn by the loop, for rules that take a choice
     limit: int | None = None  # the most actions a path may have; T where None
     history: Tensor | None = None  # (K,) mean return of each earlier rollout batch of this run, oldest first
 
@@ -67,33 +69,31 @@ class Credit:
     """Who deserves what, and how actions are averaged: fixed once per rollout batch, without gradient; all (B, T)."""
 
     advantage: Tensor
-    weight: Tensor  # 0 outside the mask; sums to 1 over the rollout batch, unless a setting asks for a sum instead of a mean
+    weight: Tensor  # 0 outside the mask; sums to 1 over the rollout batch, unless `per_path`
     target: Tensor | None = None  # what a critic regresses to
+    per_path: bool = False  # the weights are those of a mean over paths of a plain sum over actions, so longer paths weigh more in all
 
     def rows(self, index: Tensor) -> Credit:
-        """The credit of one optimizer step. Its weights are rescaled to the whole batch's sum, so each step is a proper average."""
+        """The credit of one optimizer step, its weights rescaled so that each step is the same average as the whole batch's.
+
+        They then have the whole batch's sum; or, `per_path`, are divided by the number of this step's paths instead of the batch's.
+        """
         weight = self.weight[index]
-        share = weight.sum() / self.weight.sum().clamp_min(torch.finfo(weight.dtype).tiny)
+        part, whole = (w.any(-1).sum().to(w) if self.per_path else w.sum() for w in (weight, self.weight))
+        share = part / whole.clamp_min(torch.finfo(weight.dtype).tiny)
         weight = torch.where(share > 0, weight / share.clamp_min(torch.finfo(weight.dtype).tiny), weight)
-        return Credit(self.advantage[index], weight, None if self.target is None else self.target[index])
+        return Credit(self.advantage[index], weight, None if self.target is None else self.target[index], self.per_path)
 
 
 @dataclass(frozen=True, kw_only=True)
-class PolicyGradient(ABC):
-    """A rule that raises the log-probability of what paid off: `credit` once per rollout batch, `objective` once per minibatch.
-
-    The loss of an optimizer step is `-(credit.weight * objective).sum()`. Both methods are pure: tensors in, tensors out.
-    """
-
-    kl: float = 0.0  # strength of the pull towards the frozen reference
-    kl_estimator: KLEstimator = "k3"  # k1 goes into the reward, the others into the loss (k1 has no gradient there)
-    entropy_bonus: float = 0.0  # reward per nat of entropy, averaged with the rule's own weights
+class Rule:
+    """What every learning rule states about itself; its fields are its settings."""
 
     critic: ClassVar[bool] = False  # needs old_value, and a value in Forward
     group: ClassVar[bool] = False  # needs several paths per start state
-    clips: ClassVar[bool] = False  # shuts the gate of some actions entirely
+    control: ClassVar[bool] = False  # run like a rule in order to be beaten by the rules; it need not learn
 
-    ranges: ClassVar[dict[str, tuple[float, float]]] = {"kl": (0, math.inf), "entropy_bonus": (0, math.inf)}  # bounds included
+    ranges: ClassVar[dict[str, tuple[float, float]]] = {}  # bounds included
 
     def __post_init__(self) -> None:
         """Raises ValueError for a setting outside its range, and for a name that is none of its choices."""
@@ -111,7 +111,7 @@ class PolicyGradient(ABC):
     @property
     def reference(self) -> bool:
         """Whether batches must carry `ref_logp`."""
-        return self.kl > 0
+        return False
 
     @property
     def updates_once(self) -> bool:
@@ -126,6 +126,25 @@ class PolicyGradient(ABC):
     def keep(self, batch: Batch) -> Tensor:
         """(B,) bool: the paths worth training on. What is dropped stays in the budget; the loop may sample again in its place."""
         return torch.ones_like(batch.group, dtype=torch.bool)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyGradient(Rule, ABC):
+    """A rule that raises the log-probability of what paid off: `credit` once per rollout batch, `objective` once per minibatch.
+
+    The loss of an optimizer step is `-(credit.weight * objective).sum()`. Both methods are pure: tensors in, tensors out.
+    """
+
+    kl: float = 0.0  # strength of the pull towards the frozen reference
+    kl_estimator: KLEstimator = "k3"  # k1 goes into the reward, the others into the loss (k1 has no gradient there)
+    entropy_bonus: float = 0.0  # reward per nat of entropy, averaged with the rule's own weights
+
+    clips: ClassVar[bool] = False  # shuts the gate of some actions entirely
+    ranges: ClassVar[dict[str, tuple[float, float]]] = Rule.ranges | {"kl": (0, math.inf), "entropy_bonus": (0, math.inf)}
+
+    @property
+    def reference(self) -> bool:
+        return self.kl > 0
 
     @abstractmethod
     def credit(self, batch: Batch) -> Credit:

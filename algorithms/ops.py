@@ -141,6 +141,36 @@ def reward_to_go(reward: Tensor, mask: Tensor, gamma: float = 1.0) -> Tensor:
     return masked(torch.stack(out[::-1], dim=1), mask)
 
 
+def gae(reward: Tensor, value: Tensor, mask: Tensor, gamma: float, lam: float, bootstrap: Tensor, end: Tensor) -> Tensor:
+    """(B, T) generalised advantage estimates over the valid actions; 0 outside the mask (arXiv 1506.02438, eq. 16).
+
+    `end` marks the last action of an episode, of which a path may hold several; the value of the state that follows is then `bootstrap`
+    (0 where the world ended, the true next state's value where a limit cut it), and no later advantage flows back across it. The last
+    valid action of a path is an end in any case. Invalid actions are stepped over.
+    """
+    reward, value, bootstrap = (masked(x, mask) for x in (reward, value, bootstrap))
+    out, later, last = [], torch.zeros_like(reward[:, 0]), torch.ones_like(mask[:, 0])
+    next_value = torch.zeros_like(later)
+    for t in range(reward.shape[1] - 1, -1, -1):
+        stop = last | end[:, t]
+        delta = reward[:, t] + gamma * torch.where(stop, bootstrap[:, t], next_value) - value[:, t]
+        running = delta + gamma * lam * torch.where(stop, torch.zeros_like(later), later)
+        later, next_value = torch.where(mask[:, t], running, later), torch.where(mask[:, t], value[:, t], next_value)
+        last = last & ~mask[:, t]
+        out.append(running)
+    return masked(torch.stack(out[::-1], dim=1), mask)
+
+
+def value_error(value: Tensor, old_value: Tensor, target: Tensor, mask: Tensor, clip: float | None) -> Tensor:
+    """(B, T) half the squared error of a value; with `clip`, the larger of it and that of the value held within old_value +- clip, so
+    that no step moves a value far at once (PPO's code; 1/2 max((V - R)^2, (V_clipped - R)^2))."""
+    value, old_value, target = (masked(x, mask) for x in (value, old_value, target))
+    error = (value - target).square()
+    if clip is not None:
+        error = torch.maximum(error, (old_value + (value - old_value).clamp(-clip, clip) - target).square())
+    return error / 2
+
+
 def _together(group: Tensor) -> Tensor:
     """(B, B) bool: which paths share a group."""
     return group.unsqueeze(-1) == group.unsqueeze(-2)

@@ -33,7 +33,7 @@ class Kind:
 
 
 KINDS = {
-    "algorithms": Kind("algorithms", ("algorithms.base:PolicyGradient",)),
+    "algorithms": Kind("algorithms", ("algorithms.base:PolicyGradient", "algorithms.preference:Preference")),
     "tasks": Kind("tasks", ("tasks.base:TextTask",)),
     "metrics": Kind("bench.metrics", ("bench.metrics.base:Metric",)),
     "samplers": Kind("bench.samplers", ("bench.samplers.base:Sampler",)),

@@ -59,6 +59,8 @@ def batch(name: str, dtype: torch.dtype = torch.float64, lengths: Tensor | None 
         end=last,
         truncated=cut,
         correct=correct,
+        formatted=(row.uniform("formatted") < 0.5).to(dtype),
+        chance=row.uniform("chance"),
         limit=ACTIONS,
         history=Draw(name, dtype, (3,)).uniform("history"),
     )
@@ -87,7 +89,7 @@ def mapped(of: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 def some_rows(of: Rows, index: Tensor) -> Rows:
     """The paths that `index` names, weights unchanged; gradients flow back to all of `of`."""
-    return type(of)(**{k: v[index] for k, v in tensors(of).items()})
+    return replace(of, **dict[str, Any]({k: v[index] for k, v in tensors(of).items()}))
 
 
 def loss(rule: PolicyGradient, now: Forward, of: Batch, credit: Credit) -> Tensor:
