@@ -46,6 +46,12 @@ class Batch:
         moved: dict[str, Any] = {f.name: v.to(device) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
         return replace(self, **moved)
 
+    def repaid(self, returns: Tensor) -> Batch:
+        """The same batch with (B,) other returns, each on the last valid action of its path."""
+        place = torch.arange(self.mask.shape[1], device=self.mask.device)
+        last = place == torch.where(self.mask, place, -1).amax(-1, keepdim=True)
+        return replace(self, reward=torch.where(last & self.mask, returns.unsqueeze(-1), torch.zeros_like(self.reward)))
+
     def rows(self, index: Tensor) -> Batch:
         """The paths that `index` names, a (b,) tensor of row numbers."""
         paths = len(self.group)
@@ -91,6 +97,7 @@ class Rule:
 
     critic: ClassVar[bool] = False  # needs old_value, and a value in Forward
     group: ClassVar[bool] = False  # needs several paths per start state
+    verdicts: ClassVar[bool] = False  # cannot do without `correct`
     control: ClassVar[bool] = False  # run like a rule in order to be beaten by the rules; it need not learn
 
     ranges: ClassVar[dict[str, tuple[float, float]]] = {}  # bounds included
@@ -137,10 +144,17 @@ class PolicyGradient(Rule, ABC):
 
     kl: float = 0.0  # strength of the pull towards the frozen reference
     kl_estimator: KLEstimator = "k3"  # k1 goes into the reward, the others into the loss (k1 has no gradient there)
+    kl_target: float | None = None  # nats per token; adapts kl after each rollout batch so that the divergence stays near
+    kl_horizon: int = 10_000  # completions over which that adaptation works
     entropy_bonus: float = 0.0  # reward per nat of entropy, averaged with the rule's own weights
 
     clips: ClassVar[bool] = False  # shuts the gate of some actions entirely
-    ranges: ClassVar[dict[str, tuple[float, float]]] = Rule.ranges | {"kl": (0, math.inf), "entropy_bonus": (0, math.inf)}
+    ranges: ClassVar[dict[str, tuple[float, float]]] = Rule.ranges | {
+        "kl": (0, math.inf),
+        "kl_target": (1e-9, math.inf),
+        "kl_horizon": (1, math.inf),
+        "entropy_bonus": (0, math.inf),
+    }
 
     @property
     def reference(self) -> bool:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from algorithms import ops
-from algorithms.base import Batch, Credit, Forward, PolicyGradient
+from algorithms.base import Batch, Credit, PolicyGradient
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +46,11 @@ class ActorCritic(PolicyGradient):
         advantage = ops.whitened(advantage, mask) if self.whiten else advantage.masked_fill(unscored, 0.0)
         return Credit(advantage, ops.token_mean(mask, value.dtype), target)
 
-    def value_loss(self, now: Forward, batch: Batch, credit: Credit) -> Tensor:
-        """(B, T) half squared errors of the current values; 0 outside the mask. Raises ValueError where `now` lacks values."""
-        if now.value is None or credit.target is None:
-            raise ValueError("a value loss needs Forward.value and Credit.target; one of them is None")
-        return ops.value_error(now.value, old_value(batch), credit.target, batch.mask, self.value_clip)
+    def value_loss(self, value: Tensor, batch: Batch, credit: Credit) -> Tensor:
+        """(B, T) half squared errors of the current critic's (B, T) values; 0 outside the mask. Raises ValueError without a target."""
+        if credit.target is None:
+            raise ValueError("a value loss needs Credit.target; it is None")
+        return ops.value_error(value, old_value(batch), credit.target, batch.mask, self.value_clip)
 
 
 def old_value(batch: Batch) -> Tensor:

@@ -102,6 +102,12 @@ def kl_in_loss(estimator: str, logp: Tensor, old_logp: Tensor, ref_logp: Tensor,
     return kl_value(estimator, logp, ref_logp, mask)
 
 
+def adapted_kl(coefficient: float, found: float, target: float, samples: int, horizon: int) -> float:
+    """The strength of the pull after `samples` completions whose divergence was `found`: up where it is above the target, down where it
+    is below, by a factor of at most 1 +- 0.2 samples / horizon (Ziegler et al. 2019, arXiv 1909.08593, sec. 2.2)."""
+    return coefficient * (1 + min(max(found / target - 1, -0.2), 0.2) * samples / horizon)
+
+
 # Averaging: weights that sum to 1
 
 

@@ -52,7 +52,7 @@ def save(folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], s
     temporary.mkdir(parents=True)
     try:
         for name, group in tensors.items():
-            _save_tensors(temporary / f"{name}.safetensors", group)
+            save_tensors(temporary / f"{name}.safetensors", group)
         write(temporary / STATE, json.dumps({"step": step, "covers": covers, "state": state}, sort_keys=True))
         files = {path.name: _fingerprint(path) for path in sorted(temporary.iterdir())}
         write(temporary / MANIFEST, json.dumps({"files": files}, sort_keys=True))
@@ -117,8 +117,8 @@ def _fingerprint(path: Path) -> dict[str, int | str]:
         return {"size": os.fstat(file.fileno()).st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
-def _save_tensors(path: Path, group: Mapping[str, Tensor]) -> None:
-    """Tied tensors are saved once for each name: the format refuses shared memory."""
+def save_tensors(path: Path, group: Mapping[str, Tensor]) -> None:
+    """A safetensors file, on the disk when this returns. Tied tensors are saved once for each name: the format refuses shared memory."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 

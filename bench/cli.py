@@ -49,9 +49,14 @@ def run(
     ] = "",
     sampler: Annotated[str, typer.Option(help="How completions are sampled; `bench ls samplers` lists them.")] = "hf",
     model: Annotated[str, typer.Option(help="Folder or Hugging Face id of the start model; by default the task's own base.")] = "",
+    reward: Annotated[
+        str, typer.Option(help="What pays for a completion: verifier, or model, one that learns from it first.")
+    ] = "verifier",
     seed: Annotated[int, typer.Option(help="Everything random in the run follows from it.")] = 0,
     budget: Annotated[int, typer.Option(help="Completions to generate for training; 0: the recipe's.")] = 0,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="PART.NAME=VALUE with algo, task, sampler or train as part.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="PART.NAME=VALUE with algo, task, sampler, train or reward as part.")
+    ] = None,
     results: Results = Path("results"),
     as_json: AsJson = False,
 ) -> None:
@@ -61,7 +66,15 @@ def run(
     from bench.store import RunStore
 
     request = Request(
-        algorithm=algo, task=task, tier=tier, sampler=sampler, model=model, seed=seed, budget=budget, settings=tuple(settings or ())
+        algorithm=algo,
+        task=task,
+        tier=tier,
+        sampler=sampler,
+        model=model,
+        reward=reward,
+        seed=seed,
+        budget=budget,
+        settings=tuple(settings or ()),
     )
     spec = resolve(request)
     if not tier and spec.tier == "tiny":

@@ -30,6 +30,11 @@ class TrainSettings:
     beta2: float = 0.95
     weight_decay: float = 0.0
     grad_clip: float = 1.0  # on the global norm
+    critic_lr: float = 1e-3  # of rules with a critic
+    shared_trunk: bool = False  # the critic is a head on the policy's own trunk instead of a model of its own
+    ptx_coef: float = 0.0  # weight of the log-likelihood of demonstrations (PPO-ptx, arXiv 2203.02155, eq. 2)
+    ptx_rows: int = 16  # demonstrations per optimizer step, of the prompts at hand
+    measure_kl: bool = False  # keep the start model for kl_ref probes, where the rule does not need it anyway
     prompts: int = 16  # per rollout batch
     completions: int = 8  # per prompt
     minibatches: int = 4  # optimizer steps per pass over a rollout batch
@@ -45,6 +50,8 @@ class TrainSettings:
         positive = (
             "lr",
             "grad_clip",
+            "critic_lr",
+            "ptx_rows",
             "prompts",
             "completions",
             "minibatches",
@@ -56,13 +63,39 @@ class TrainSettings:
         for name in positive:
             if not getattr(self, name) > 0:
                 raise ConfigError(f"train.{name} is {getattr(self, name)}; it must be greater than 0")
-        for name in ("warmup", "weight_decay", "microbatch", "limit"):
+        for name in ("warmup", "weight_decay", "ptx_coef", "microbatch", "limit"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"train.{name} is {getattr(self, name)}; it must be 0 or more")
         if self.minibatches > self.prompts * self.completions:
             raise ConfigError(
                 f"train.minibatches is {self.minibatches}, but a rollout batch holds {self.prompts * self.completions} completions"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardSettings:
+    """How a reward model comes to be. Its completions are paid from the run's budget."""
+
+    prompts: int = 256  # to learn from
+    measured: int = 64  # prompts, none of them learnt from, on which it is measured and calibrated
+    completions: int = 8  # per prompt
+    epochs: int = 2
+    rows: int = 8  # prompts per optimizer step, each with all of its pairs
+    lr: float = 1e-3
+    centre: float = 0.01  # weight of the squared sum of a pair's scores, which keeps them around 0
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for a number that no training could have."""
+        for name in (f.name for f in dataclasses.fields(self)):
+            least = 2 if name == "completions" else 0 if name == "centre" else 1e-12
+            if getattr(self, name) < least:
+                allowed = f"{least} or more" if least in (0, 2) else "greater than 0"
+                raise ConfigError(f"reward.{name} is {getattr(self, name)}; it must be {allowed}")
+
+    @property
+    def samples(self) -> int:
+        """Completions that it costs."""
+        return (self.prompts + self.measured) * self.completions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +110,7 @@ class RunSpec:
     seed: int
     budget: int  # completions generated for training
     train: TrainSettings = TrainSettings()
+    reward: Choice = Choice("verifier")  # what pays for a completion: the task's verifier, or a model that is trained first
 
     @property
     def run_id(self) -> str:
@@ -92,7 +126,7 @@ class RunSpec:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> RunSpec:
         """The inverse of `dataclasses.asdict`."""
-        choices = {k: Choice(**data[k]) for k in ("algorithm", "task", "sampler", "model")}
+        choices = {k: Choice(**data[k]) for k in ("algorithm", "task", "sampler", "model", "reward") if k in data}
         return cls(**choices, tier=data["tier"], seed=data["seed"], budget=data["budget"], train=TrainSettings(**data["train"]))
 
 

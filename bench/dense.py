@@ -59,7 +59,8 @@ class Dense:
     layers: tuple[Layer, ...]
     cos: Tensor  # (L, d) of the rotary embedding
     sin: Tensor  # (L, d) with the sign that the half-turned vector takes
-    head: Tensor  # (V, D) with the weight of the last norm
+    norm: Tensor  # (D,) the weight of the last norm
+    head: Tensor  # (V, D) with that weight
     head_bias: Tensor | None
     eps: float
 
@@ -71,7 +72,7 @@ def fuse(model: Any, length: int) -> Dense:
     cos, sin = torch.cat([angle.cos(), angle.cos()], -1), torch.cat([-angle.sin(), angle.sin()], -1)
     head = model.lm_head.weight * body.norm.weight
     layers = tuple(_layer(layer, model.config) for layer in body.layers)
-    return Dense(body.embed_tokens.weight, layers, cos, sin, head, model.lm_head.bias, body.norm.variance_epsilon)
+    return Dense(body.embed_tokens.weight, layers, cos, sin, body.norm.weight, head, model.lm_head.bias, body.norm.variance_epsilon)
 
 
 def _layer(layer: Any, config: Any) -> Layer:

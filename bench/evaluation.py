@@ -36,8 +36,13 @@ def _distinct(task: TextTask, stream: Iterable[Problem]) -> Iterator[Problem]:
 def evaluate(
     policy: Policy, session: Session, verifier: Verifier, held_out: Sequence[Problem], n: int, limit: int, seed: str
 ) -> dict[str, float]:
-    """pass@k for k = 1, 2, 4, ... up to n completions per problem at temperature 1, with strict and lenient scores and lengths."""
-    groups = collect(policy, session, verifier, held_out, n, limit, seed)
+    """The summary of n completions of each problem at temperature 1."""
+    return summary(collect(policy, session, verifier, held_out, n, limit, seed))
+
+
+def summary(groups: Sequence[Group]) -> dict[str, float]:
+    """pass@k for k = 1, 2, 4, ... up to the completions per problem, with strict and lenient scores and lengths."""
+    n = len(groups[0].completions)
     right = [round(sum(s.correct for s in g.scores)) for g in groups]
     ks = [2**i for i in range(n.bit_length())]
     scores = {f"eval/pass@{k}": sum(pass_at_k(n, c, k) for c in right) / len(right) for k in ks}

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any, get_args
 
 from bench import registry
-from bench.config import Choice, RunSpec, TrainSettings, build
+from bench.config import Choice, RewardSettings, RunSpec, TrainSettings, build
 from bench.errors import ConfigError, MissingError, unknown
 from bench.recipes import recipe
 from tasks.base import Tier
 
 BASES = Path(__file__).resolve().parent.parent / "tasks" / "bases"
-PARTS = ("algo", "task", "sampler", "train")
+PARTS = ("algo", "task", "sampler", "train", "reward")
+REWARDS = ("verifier", "model")
+RLHF = {"kl": 0.05, "kl_estimator": "k1"}  # what holds a policy near its start while a model pays it (TRL's PPO)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +27,7 @@ class Request:
     task: str
     tier: str = ""  # empty: full with a GPU and a task that has it, else tiny
     sampler: str = "hf"
+    reward: str = "verifier"  # or "model": one that learns from the verifier's comparisons first
     model: str = ""  # a folder or a Hugging Face id; empty: the task's own base model
     seed: int = 0
     budget: int = 0  # 0: the recipe's
@@ -43,11 +46,14 @@ def resolve(request: Request) -> RunSpec:
     if "tier" in task_class.__dataclass_fields__:
         given["task"].setdefault("tier", tier)
     known = recipe(request.task, tier, request.algorithm)
-    rule = build(rule_class, "algo", known.algorithm | given["algo"])
+    pull = RLHF if request.reward == "model" and "kl" in rule_class.__dataclass_fields__ else {}
+    rule = build(rule_class, "algo", known.algorithm | pull | given["algo"])
     task = build(task_class, "task", given["task"])
     train = build(TrainSettings, "train", known.train | given["train"])
+    reward = _reward(request, rule, given["reward"])
     budget = request.budget or known.budget
     _check(request, rule, train, budget)
+    _check_reward(reward, train, budget)
     return RunSpec(
         algorithm=Choice(request.algorithm, asdict(rule)),
         task=Choice(request.task, asdict(task)),
@@ -57,6 +63,7 @@ def resolve(request: Request) -> RunSpec:
         seed=request.seed,
         budget=budget,
         train=train,
+        reward=reward,
     )
 
 
@@ -73,8 +80,6 @@ def _check(request: Request, rule: Any, train: TrainSettings, budget: int) -> No
     """Raises ConfigError for numbers that cannot work together."""
     if request.seed < 0:
         raise ConfigError(f"the seed is {request.seed}; it must be 0 or more")
-    if rule.critic:
-        raise ConfigError(f"{request.algorithm} needs a critic, which the text loop does not have; choose another algorithm")
     if rule.group and train.completions < 2:
         raise ConfigError(
             f"{request.algorithm} compares completions of one prompt, and train.completions is {train.completions}; set 2 or more"
@@ -85,6 +90,30 @@ def _check(request: Request, rule: Any, train: TrainSettings, budget: int) -> No
             f"the budget is {budget} samples, less than one rollout batch of {batch}; "
             "raise --budget, or lower train.prompts or train.completions"
         )
+
+
+def _reward(request: Request, rule: Any, given: dict[str, Any]) -> Choice:
+    """Raises ConfigError for an unknown source of rewards, and for a rule that cannot do without verdicts."""
+    if request.reward not in REWARDS:
+        raise unknown("source of rewards", request.reward, REWARDS)
+    if request.reward == "verifier":
+        if given:
+            raise ConfigError(f"reward.{next(iter(given))} is a setting of the reward model; add --reward model, or leave it out")
+        return Choice("verifier")
+    if rule.verdicts:
+        raise ConfigError(f"{request.algorithm} learns from verdicts, which a reward model does not give; choose another algorithm")
+    return Choice("model", asdict(build(RewardSettings, "reward", given)))
+
+
+def _check_reward(reward: Choice, train: TrainSettings, budget: int) -> None:
+    """Raises ConfigError where the reward model's own completions leave none to train on."""
+    if reward.name == "model":
+        cost, batch = RewardSettings(**reward.settings).samples, train.prompts * train.completions
+        if budget < cost + batch:
+            raise ConfigError(
+                f"the budget is {budget} samples, of which the reward model takes {cost}; that leaves less than one rollout batch of "
+                f"{batch}: raise --budget, or lower reward.prompts, reward.measured or reward.completions"
+            )
 
 
 def default_tier(task_class: type[Any]) -> str:

@@ -40,23 +40,6 @@ class Group:
         return [{"step": step, "id": self.problem.id, "prompt": self.problem.prompt, "text": c.text, **asdict(s)} for c, s in shown]
 
 
-@dataclass(frozen=True)
-class Rollout:
-    """A training batch with the token ids its rows stand for."""
-
-    groups: tuple[Group, ...]
-    batch: Batch
-    logp_gap: torch.Tensor | None  # (B, T) |sampler - trainer|, where the trainer's own log-probabilities were computed
-
-    @property
-    def prompts(self) -> list[tuple[int, ...]]:
-        return [g.prompt for g in self.groups for _ in g.completions]
-
-    @property
-    def completions(self) -> list[tuple[int, ...]]:
-        return [c.tokens for g in self.groups for c in g.completions]
-
-
 def collect(
     policy: Policy, session: Session, verifier: Verifier, problems: Sequence[Problem], n: int, limit: int, seed: str
 ) -> tuple[Group, ...]:
@@ -70,8 +53,16 @@ def collect(
     )
 
 
-def verdicts(groups: Sequence[Group], limit: int) -> Batch:
-    """The batch as the sampler and the verifier gave it: old_logp is the sampler's own."""
+def rows(groups: Sequence[Group]) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+    """The token ids that the rows of a batch stand for: prompts and completions."""
+    return [g.prompt for g in groups for _ in g.completions], [c.tokens for g in groups for c in g.completions]
+
+
+def verdicts(groups: Sequence[Group], limit: int, *, verified: bool = True) -> Batch:
+    """The batch as the sampler and the verifier gave it: old_logp is the sampler's own.
+
+    `verified=False` leaves out what only the verifier knows, where something else pays.
+    """
     completions = [c for g in groups for c in g.completions]
     scores = [s for g in groups for s in g.scores]
     shape = len(completions), max(len(c.tokens) for c in completions)
@@ -87,6 +78,13 @@ def verdicts(groups: Sequence[Group], limit: int) -> Batch:
         mask=mask,
         old_logp=logp,
         truncated=torch.tensor([c.truncated for c in completions]),
-        correct=torch.tensor([s.correct for s in scores]),
+        correct=torch.tensor([s.correct for s in scores]) if verified else None,
+        formatted=_formatted(scores),
         limit=limit,
     )
+
+
+def _formatted(scores: Sequence[Score]) -> torch.Tensor | None:
+    """(B,) each verdict on the form; None where the task gives none. A completion whose verifier failed has not the form."""
+    known = [s.parts.get("format", 0.0 if "error" in s.parts else None) for s in scores]
+    return None if None in known else torch.tensor(known)

@@ -11,13 +11,13 @@ from typing import Any, Self
 
 import torch
 
-from bench import evaluation, registry
+from bench import evaluation, registry, reward_model
 from bench.checkpoint import Checkpoint
-from bench.config import RunSpec, TrainSettings
+from bench.config import RewardSettings, RunSpec, TrainSettings
 from bench.errors import ConfigError, MissingError
-from bench.loops.policy_gradient import policy_gradient
 from bench.loops.progress import Progress
-from bench.loops.setup import Learner, Plan
+from bench.loops.setup import Plan, learner
+from bench.loops.training import train
 from bench.policy import Policy
 from bench.provenance import provenance
 from bench.record import Record
@@ -65,6 +65,7 @@ def _go_on(spec: RunSpec, folder: RunFolder, work: Work, observe: Callable[[Reco
     """Take up the newest checkpoint, if there is one, and run to the end."""
     checkpoint = folder.latest()
     folder.rewind(checkpoint)
+    work.prepare(folder)
     if checkpoint is not None:
         work.restore(checkpoint)
     for record in folder.records():
@@ -74,7 +75,7 @@ def _go_on(spec: RunSpec, folder: RunFolder, work: Work, observe: Callable[[Reco
 
 def _pull(spec: RunSpec, folder: RunFolder, work: Work, observe: Callable[[Record], None]) -> None:
     """Draw records from the loop into the store until the budget is spent; save as often as the share of time allows."""
-    loop = policy_gradient(work.learner, work.plan, work.progress)
+    loop = train(work.learner, work.plan, work.progress)
     saved, cost = time.perf_counter(), 0.0
     while work.progress.samples < spec.budget:
         record = next(loop)
@@ -93,49 +94,60 @@ class Work:
     """Everything a run holds in memory, built from its specification."""
 
     def __init__(self, spec: RunSpec) -> None:
-        settings = spec.train
+        self.spec, settings = spec, spec.train
         task = registry.load("tasks", spec.task.name)(**spec.task.settings)
         rule = registry.load("algorithms", spec.algorithm.name)(**spec.algorithm.settings)
         sampler = registry.load("samplers", spec.sampler.name)(**spec.sampler.settings)
         policy = _policy(spec)
         held_out = _evaluated(task, settings)
-        optimizer = torch.optim.AdamW(
-            policy.parameters(), settings.lr, (settings.beta1, settings.beta2), weight_decay=settings.weight_decay, fused=True
-        )
         self.progress = Progress()
-        self.verifier = Verifier(task)
-        self.session = sampler.open(policy)
-        reference = policy.reference() if rule.reference else None
-        self.learner = Learner(rule, policy, optimizer, reference, self.session, self.verifier, sampler.exact)
+        self.learner = learner(rule, policy, settings, sampler, Verifier(task))
         self.plan = Plan(task, held_out, settings, spec.seed, max(1, spec.budget // settings.eval_points), spec.budget)
 
+    def prepare(self, folder: RunFolder) -> None:
+        """The reward model, where the run has one: read from the run's folder, or trained and put there. Its cost counts as progress."""
+        if self.spec.reward.name != "model":
+            return
+        held = folder.kept("reward_model")
+        if held is None:
+            at, settings = self.learner, RewardSettings(**self.spec.reward.settings)
+            made = reward_model.train(at.policy, at.looking, at.verifier, self.plan.task, settings, self.plan.limit, self.spec.seed)
+            folder.keep("reward_model", made.model.tensors(), made.to_json())
+        else:
+            made = reward_model.RewardModel.of(self.learner.policy, *held)
+        self.learner.reward_model = made
+        self.progress.samples = self.progress.verifier_calls = made.facts.samples
+        self.progress.tokens, self.progress.drawn = made.facts.tokens, made.facts.prompts
+
     def tensors(self) -> dict[str, dict[str, torch.Tensor]]:
-        """Weights and optimizer state by file name."""
-        names = list(self.learner.policy.tensors())
-        state = self.learner.optimizer.state_dict()["state"]
-        moments = {f"{names[i]}/{key}": value for i, held in state.items() for key, value in held.items()}
-        return {"model": self.learner.policy.tensors()} | ({"optimizer": moments} if moments else {})
+        """Weights and optimizer states by file name."""
+        found = {name: model.tensors() for name, model in self.learner.weights().items()}
+        for name, (optimizer, model) in self.learner.optimizers().items():
+            names, state = list(model.tensors()), optimizer.state_dict()["state"]
+            found[name] = {f"{names[i]}/{key}": value for i, held in state.items() for key, value in held.items()}
+        return {name: held for name, held in found.items() if held}
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take back what `tensors` and the progress gave."""
-        names = list(self.learner.policy.tensors())
-        self.learner.policy.restore(checkpoint.tensors("model"))
+        for name, model in self.learner.weights().items():
+            model.restore(checkpoint.tensors(name))
         self.progress = Progress.from_json(checkpoint.state)
-        if self.progress.updates:
-            state: dict[int, dict[str, Any]] = {i: {} for i in range(len(names))}
-            for name, value in checkpoint.tensors("optimizer").items():
-                weight, _, key = name.rpartition("/")
-                state[names.index(weight)][key] = value
-            groups = self.learner.optimizer.state_dict()["param_groups"]
-            self.learner.optimizer.load_state_dict({"state": state, "param_groups": groups})
-        self.session.refresh()
+        for name, (optimizer, model) in self.learner.optimizers().items():
+            if self.progress.updates:
+                names = list(model.tensors())
+                state: dict[int, dict[str, Any]] = {i: {} for i in range(len(names))}
+                for key, value in checkpoint.tensors(name).items():
+                    weight, _, part = key.rpartition("/")
+                    state[names.index(weight)][part] = value
+                optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        self.learner.session.refresh()
+        self.learner.looking.refresh()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.session.close()
-        self.verifier.close()
+        self.learner.close()
 
 
 def _evaluated(task: TextTask, settings: TrainSettings) -> list[Problem]:

@@ -72,6 +72,20 @@ class RunFolder:
             covers = self._sync_logs()
             checkpoints.save(self.path / "checkpoint", step, tensors, state, covers)
 
+    def keep(self, name: str, tensors: Mapping[str, Tensor], facts: dict[str, Any]) -> None:
+        """Saves what a run makes once and needs to its end: NAME.safetensors and, written last, NAME.json."""
+        with files.guarded(self.path / name):
+            checkpoints.save_tensors(self.path / f"{name}.safetensors", tensors)
+            files.replace(self.path / f"{name}.json", json.dumps(facts, indent=1, sort_keys=True) + "\n")
+
+    def kept(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """What `keep` saved; None where it never came to its end."""
+        if not (self.path / f"{name}.json").exists():
+            return None
+        from safetensors.torch import load_file
+
+        return load_file(self.path / f"{name}.safetensors"), json.loads((self.path / f"{name}.json").read_text())
+
     def latest(self) -> Checkpoint | None:
         """The newest complete checkpoint. Damaged ones are removed, each with a line in `warnings`."""
         with files.guarded(self.path / "checkpoint"):

@@ -30,12 +30,13 @@ class Score:
 
     reward: float  # what training sees
     correct: float  # what the leaderboard sees, 0 or 1
-    parts: dict[str, float] = field(default_factory=dict)  # named components; every text task gives "strict" and "lenient"
+    parts: dict[str, float] = field(default_factory=dict)  # named components; every text task gives "strict", "lenient" and "format"
 
 
-def binary(strict: bool, lenient: bool) -> Score:
-    """The verdict of a task that pays for strictly formatted right answers and records the lenient reading beside it."""
-    return Score(float(strict), float(strict), {"strict": float(strict), "lenient": float(lenient)})
+def binary(strict: bool, lenient: bool, formatted: bool) -> Score:
+    """The verdict of a task that pays for strictly formatted right answers and records beside it the lenient reading, and whether the
+    answer, right or wrong, has the form that the strict reading asks for."""
+    return Score(float(strict), float(strict), {"strict": float(strict), "lenient": float(lenient), "format": float(formatted)})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,7 +34,8 @@ class ChainSum(TextTask):
 
     def score(self, problem: Problem, text: str) -> Score:
         gold = sum(problem.facts["numbers"])
-        return binary(answers.strict(text) == gold, answers.lenient(text) == gold)
+        strict = answers.strict(text)
+        return binary(strict == gold, answers.lenient(text) == gold, strict is not None)
 
     def demonstration(self, problem: Problem, random: Random) -> str:
         """Three in five blurt a sum that is off by up to 3; the others keep a running total and slip by 1 at one step in 24."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from random import Random
 from typing import ClassVar
 
@@ -37,9 +38,10 @@ class Countdown(TextTask):
 
     def score(self, problem: Problem, text: str) -> Score:
         answer = text.partition("####")[2]
-        strict = text.count("####") == 1 and self._right(problem, answer)
+        formatted = text.count("####") == 1 and _worth(answer) is not None
+        strict = formatted and self._right(problem, answer)
         last = text.strip().rpartition("\n")[2].rpartition("####")[2].partition("=")[0]
-        return binary(strict, strict or self._right(problem, last))
+        return binary(strict, strict or self._right(problem, last), formatted)
 
     def demonstration(self, problem: Problem, random: Random) -> str:
         """Half blurt an expression of the given numbers that may miss; the others work one out that hits."""
@@ -73,11 +75,16 @@ class Countdown(TextTask):
         raise ValueError(f"no way from {numbers} to a target of at most {self.target_max} was found; raise target_max or lower number_max")
 
     def _right(self, problem: Problem, expression: str) -> bool:
-        try:
-            value, used = evaluate(expression.strip())
-        except ValueError:
-            return False
-        return value == problem.facts["target"] and sorted(used) == sorted(problem.facts["numbers"])
+        found = _worth(expression)
+        return found is not None and found[0] == problem.facts["target"] and sorted(found[1]) == sorted(problem.facts["numbers"])
+
+
+def _worth(expression: str) -> tuple[Fraction, list[int]] | None:
+    """The value of an expression and the numbers it uses; None where it is no expression."""
+    try:
+        return evaluate(expression.strip())
+    except ValueError:
+        return None
 
 
 def _join(left: str, operation: str, right: str) -> str:

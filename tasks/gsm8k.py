@@ -42,7 +42,8 @@ class GSM8K(TextTask):
     def score(self, problem: Problem, text: str) -> Score:
         gold = problem.facts["gold"]
         strict, lenient = answers.strict(text), answers.lenient(text)
-        return binary(strict is not None and answers.same(gold, strict), lenient is not None and answers.same(gold, lenient))
+        right = strict is not None and answers.same(gold, strict)
+        return binary(right, lenient is not None and answers.same(gold, lenient), strict is not None)
 
     def key(self, problem: Problem) -> tuple[int, ...] | str:
         if self.tier == "tiny":

@@ -31,7 +31,8 @@ class LastDigit(TextTask):
 
     def score(self, problem: Problem, text: str) -> Score:
         gold = problem.facts["numbers"][-1]
-        return binary(answers.strict(text) == gold, answers.lenient(text) == gold)
+        strict = answers.strict(text)
+        return binary(strict == gold, answers.lenient(text) == gold, strict is not None)
 
     def demonstration(self, problem: Problem, random: Random) -> str:
         """Any digit of the number, each as likely as another."""

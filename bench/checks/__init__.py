@@ -1,7 +1,7 @@
 """What every plug-in promises, as functions that anyone can run on theirs.
 
-A contract takes one plug-in instance and raises where the promise is broken. The contracts of a kind are the CONTRACTS lists of the
-modules that `MODULES` names; a kind gains contracts by gaining a module.
+A contract takes one plug-in instance and raises AssertionError where the promise is broken, DoesNotApply where it asks nothing of this
+one. The contracts of a kind are the CONTRACTS lists of the modules that `MODULES` names; a kind gains contracts by gaining a module.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench import registry
+from bench.checks.expect import DoesNotApply
 from bench.errors import unknown
 
 Contract = Callable[[Any], None]
 
 MODULES = {
-    "algorithms": ("settings", "rules", "gradients", "learning"),
+    "algorithms": ("settings", "rules", "gradients", "critics", "preferences", "learning"),
     "tasks": ("settings", "tasks"),
     "metrics": ("settings", "metrics"),
     "samplers": ("settings", "samplers"),
@@ -30,7 +31,8 @@ class Outcome:
 
     title: str
     passed: bool
-    detail: str = ""  # what broke
+    detail: str = ""  # what broke, or why nothing was asked
+    applies: bool = True
 
 
 def contracts(kind: str) -> list[tuple[str, Contract]]:
@@ -55,6 +57,8 @@ def run(kind: str, name: str) -> Iterator[Outcome]:
     for title, contract in contracts(kind):
         try:
             contract(instance)
+        except DoesNotApply as reason:
+            yield Outcome(title, True, str(reason), applies=False)
         except Exception as error:  # a plug-in that crashes breaks the contract at hand and no other
             detail = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
             yield Outcome(title, False, detail)

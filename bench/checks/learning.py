@@ -6,15 +6,13 @@ from collections.abc import Callable
 from functools import lru_cache
 from itertools import islice
 
-import torch
-
-from algorithms.base import PolicyGradient
+from algorithms.base import Rule
 from bench import registry
-from bench.checks.expect import expect
+from bench.checks.expect import DoesNotApply, expect
 from bench.config import TrainSettings
-from bench.loops.policy_gradient import policy_gradient
 from bench.loops.progress import Progress
-from bench.loops.setup import Learner, Plan
+from bench.loops.setup import Plan, learner
+from bench.loops.training import train
 from bench.policy import Policy
 from bench.record import Record
 from bench.resolve import BASES
@@ -24,32 +22,31 @@ STEPS = 24  # rollout batches of 16 x 8 completions
 RISE = 0.05  # in the mean verdict, from the first quarter of them to the last
 
 
-def curve(rule: PolicyGradient) -> list[Record]:
+def curve(rule: Rule) -> list[Record]:
     """A short run on `last_digit` from the shipped base model."""
-    settings = TrainSettings(lr=3e-3 if rule.updates_once else 1e-3, warmup=4, eval_problems=1, eval_completions=1)
+    settings = TrainSettings(lr=3e-3 if rule.updates_once else 1e-3, critic_lr=3e-3, warmup=4, eval_problems=1, eval_completions=1)
     task, policy = registry.load("tasks", "last_digit")(), Policy.load(BASES / "last_digit")
-    optimizer = torch.optim.AdamW(policy.parameters(), settings.lr, (settings.beta1, settings.beta2), weight_decay=0.0)
-    reference = policy.reference() if rule.reference else None
     held_out = list(islice(task.problems("heldout", 0), 1))
     with Verifier(task) as verifier:
-        session = registry.load("samplers", "hf")().open(policy)
-        learner = Learner(rule, policy, optimizer, reference, session, verifier, exact=True)
+        learns = learner(rule, policy, settings, registry.load("samplers", "hf")(), verifier)
         plan = Plan(task, held_out, settings, seed=0, eval_every=10**9, allowance=10**9)
-        return list(islice(policy_gradient(learner, plan, Progress()), 1, STEPS + 1))
+        return list(islice(train(learns, plan, Progress()), 1, STEPS + 1))
 
 
 first_curve = lru_cache(maxsize=4)(curve)  # both contracts look at it
 
 
-def learns_last_digit(rule: PolicyGradient) -> None:
+def learns_last_digit(rule: Rule) -> None:
     """The mean verdict of the last quarter of a short run is above the first quarter's."""
+    if rule.control:
+        raise DoesNotApply("a control need not learn")
     scores = [record.train_score for record in first_curve(rule)]
     quarter = STEPS // 4
     early, late = sum(scores[:quarter]) / quarter, sum(scores[-quarter:]) / quarter
     expect(late > early + RISE, f"the mean verdict goes from {early:.3f} to {late:.3f} in {STEPS} rollout batches")
 
 
-def repeats_its_curve(rule: PolicyGradient) -> None:
+def repeats_its_curve(rule: Rule) -> None:
     """Two runs from one seed agree in every count, score and probe."""
 
     def facts(records: list[Record]) -> list[tuple[object, ...]]:
@@ -58,7 +55,7 @@ def repeats_its_curve(rule: PolicyGradient) -> None:
     expect(facts(first_curve(rule)) == facts(curve(rule)), "two runs from the same seed differ; the rule draws chance or keeps state")
 
 
-CONTRACTS: list[tuple[str, Callable[[PolicyGradient], None]]] = [
+CONTRACTS: list[tuple[str, Callable[[Rule], None]]] = [
     ("learns last_digit", learns_last_digit),
     ("same seed, same curve", repeats_its_curve),
 ]

@@ -9,7 +9,7 @@ from bench.errors import ConfigError
 from bench.loops import probes
 from bench.loops.progress import Progress
 from bench.loops.setup import Learner, Plan
-from bench.rollout import Group, collect, verdicts
+from bench.rollout import Group, verdicts
 from tasks.base import Problem
 
 
@@ -28,13 +28,13 @@ def fill(learner: Learner, plan: Plan, progress: Progress, stream: Iterator[Prob
         if not problems:
             raise ConfigError(f"the task has no more training problems after {progress.drawn}")
         seed = f"train:{plan.seed}:{progress.step}:{rounds}"
-        groups = collect(learner.policy, learner.session, learner.verifier, problems, settings.completions, plan.limit, seed)
+        groups = learner.collect(problems, settings.completions, plan.limit, seed)
         progress.drawn += len(problems)
         progress.samples += sum(len(g.completions) for g in groups)
         progress.tokens += sum(g.tokens for g in groups)
         progress.verifier_calls += sum(len(g.completions) for g in groups)
         sampled += groups
-        passes = rule.keep(verdicts(groups, plan.limit)).view(len(groups), -1).any(-1).tolist()
+        passes = rule.keep(verdicts(groups, plan.limit, verified=learner.reward_model is None)).view(len(groups), -1).any(-1).tolist()
         kept = kept + [group for group, passed in zip(groups, passes, strict=True) if passed]
     if len(kept) < settings.prompts and getattr(rule, "on_exhausted", "train_partial") == "error":
         raise ConfigError(

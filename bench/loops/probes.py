@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from algorithms import ops
-from algorithms.base import Batch, Credit, Forward, PolicyGradient
+from algorithms.base import Batch, Credit, Forward, PolicyGradient, Rule
 from bench.config import TrainSettings
 from bench.rollout import Group
 
@@ -43,35 +43,51 @@ def gate(rule: PolicyGradient, now: Forward, batch: Batch, credit: Credit) -> Te
 
 def of_updates(rule: PolicyGradient, seen: Sequence[Seen], grad_clip: float) -> dict[str, float]:
     """Probes of one rollout batch's optimizer steps: entropy, divergence, ratios, gate, gradient."""
-    parts = [_of_update(rule, s) for s in seen]
-    joined = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
-    norms = torch.tensor([s.grad_norm for s in seen])
-    found = _divergence(joined) | _gates(rule, joined) | _credit(joined)
-    found["grad/norm"], found["grad/clipped"] = float(norms.mean()), float((norms > grad_clip).float().mean())
+    of = joined([_of_update(rule, s) for s in seen])
+    found = divergence(of) | _gates(rule, of) | _credit(of) | norms([s.grad_norm for s in seen], grad_clip)
     return {key: value for key, value in found.items() if not math.isnan(value)}
+
+
+def joined(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """One tensor for each key, from parts that have the same keys."""
+    return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+
+
+def norms(each: Sequence[float], grad_clip: float) -> dict[str, float]:
+    """Mean global gradient norm before clipping, and the share of optimizer steps that were clipped."""
+    return {"grad/norm": sum(each) / len(each), "grad/clipped": sum(norm > grad_clip for norm in each) / len(each)}
+
+
+def of_values(batch: Batch, credit: Credit) -> dict[str, float]:
+    """How well the critic foresaw the returns it is about to learn from; the share explained is undefined where they do not vary."""
+    if batch.old_value is None or credit.target is None or not batch.mask.any():
+        return {}
+    value, target = batch.old_value[batch.mask], credit.target[batch.mask]
+    found = {"value/mean": float(value.mean()), "value/loss": float((value - target).square().mean() / 2)}
+    spread = float(target.var(correction=0))
+    return found | ({"value/explained_var": 1 - float((target - value).var(correction=0)) / spread} if spread > 0 else {})
 
 
 def _of_update(rule: PolicyGradient, seen: Seen) -> dict[str, Tensor]:
     """Flat tensors over the valid tokens of one step, and over its paths."""
-    batch, mask = seen.batch, seen.batch.mask
-    delta = ops.log_ratio(seen.logp, batch.old_logp, mask)
-    found = {
-        "delta": delta,
-        "old_logp": batch.old_logp,
-        "entropy": seen.entropy,
-        "advantage": seen.credit.advantage,
-        "weight": seen.credit.weight,
-    }
-    found["gate"] = gate(rule, Forward(seen.logp, seen.entropy), batch, seen.credit)
+    batch, credit = seen.batch, seen.credit
+    own = {"advantage": credit.advantage, "weight": credit.weight, "gate": gate(rule, Forward(seen.logp, seen.entropy), batch, credit)}
+    return of_rows(batch, seen.logp, seen.entropy) | {key: value[batch.mask] for key, value in own.items()}
+
+
+def of_rows(batch: Batch, logp: Tensor, entropy: Tensor) -> dict[str, Tensor]:
+    """What `divergence` joins and reads: flat tensors over the valid tokens of (b, T) rows, and over their paths."""
+    mask = batch.mask
+    found = {"delta": ops.log_ratio(logp, batch.old_logp, mask), "old_logp": batch.old_logp, "entropy": entropy}
     if batch.ref_logp is not None:
-        found["delta_ref"] = ops.kl_value("k1", seen.logp, batch.ref_logp, mask)
+        found["delta_ref"] = ops.kl_value("k1", logp, batch.ref_logp, mask)
     flat = {key: value[mask] for key, value in found.items()}
-    alive = mask.any(-1)
-    flat["sequence"] = ops.sequence_log_ratio(seen.logp, batch.old_logp, mask)[alive, 0]
+    flat["sequence"] = ops.sequence_log_ratio(logp, batch.old_logp, mask)[mask.any(-1), 0]
     return flat
 
 
-def _divergence(of: dict[str, Tensor]) -> dict[str, float]:
+def divergence(of: dict[str, Tensor]) -> dict[str, float]:
+    """Entropy, ratios and distances to the policy that sampled and to the reference, over everything in `of`."""
     delta, sequence = of["delta"], of["sequence"]
     ratio = delta.exp()
     found = {
@@ -144,9 +160,7 @@ def of_groups(groups: Sequence[Group]) -> dict[str, float]:
     return {key: float(value) for key, value in found.items() if not value.isnan()}
 
 
-def of_sampling(
-    rule: PolicyGradient, rounds: int, sampled: Sequence[Group], kept: Sequence[Group], settings: TrainSettings
-) -> dict[str, float]:
+def of_sampling(rule: Rule, rounds: int, sampled: Sequence[Group], kept: Sequence[Group], settings: TrainSettings) -> dict[str, float]:
     """What a rule that resamples spent and dropped; nothing for the others."""
     if rule.rounds == 1:
         return {}

@@ -21,6 +21,7 @@ class Progress:
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     history: list[float] = field(default_factory=list)  # mean return of each rollout batch
+    kl: float | None = None  # strength of the pull on the next rollout batch, where it adapts
     carried: list[Group] = field(default_factory=list)  # groups sampled but not yet trained on
     examples: list[dict[str, Any]] = field(default_factory=list)  # a few completions of the newest step
 

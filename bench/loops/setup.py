@@ -1,31 +1,101 @@
-"""What a policy-gradient loop works with and works towards."""
+"""What a training loop works with and works towards."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
+from torch.optim import AdamW, Optimizer
 
-from algorithms.base import PolicyGradient
+from algorithms.base import Rule
+from algorithms.preference import Preference
 from bench.config import TrainSettings
 from bench.policy import Policy
-from bench.samplers.base import Session
+from bench.reward_model import RewardModel
+from bench.rollout import Group, collect
+from bench.samplers.base import Sampler, Session
 from bench.verifying import Verifier
 from tasks.base import Problem, TextTask
 
 
 @dataclass
 class Learner:
-    """What training moves, with the tools it works with."""
+    """What training moves, with the tools it works with. Made by `learner`."""
 
-    rule: PolicyGradient
+    rule: Rule
     policy: Policy
-    optimizer: torch.optim.Optimizer
-    reference: Policy | None  # frozen, where the rule needs one
-    session: Session
+    optimizer: Optimizer
+    session: Session  # samples for training, from `behaviour`
+    looking: Session  # samples for evaluation, from `policy`
     verifier: Verifier
     exact: bool  # the sampler's log-probabilities are the trainer's own
+    behaviour: Policy  # the policy, or the copy that samples in its place
+    reference: Policy | None = None  # frozen, where the rule needs one
+    critic: Policy | None = None  # a trunk of its own with a value head; the policy itself where they share one
+    critic_optimizer: Optimizer | None = None  # where the critic has a trunk of its own
+    reward_model: RewardModel | None = None  # what training is paid by, in place of the verifier
+
+    def collect(self, problems: Sequence[Problem], n: int, limit: int, seed: str) -> tuple[Group, ...]:
+        """n completions of each problem for training, judged by the verifier and, where there is one, paid by the reward model."""
+        groups = collect(self.behaviour, self.session, self.verifier, problems, n, limit, seed)
+        return groups if self.reward_model is None else self.reward_model.paid(groups)
+
+    def weights(self) -> dict[str, Policy]:
+        """Every model that changes, by the name it is saved under."""
+        found = {"model": self.policy}
+        if self.critic is not None and self.critic is not self.policy:
+            found["critic"] = self.critic
+        if self.behaviour is not self.policy:
+            found["sampling"] = self.behaviour
+        return found
+
+    def optimizers(self) -> dict[str, tuple[Optimizer, Policy]]:
+        """Every optimizer with what it moves, by the name it is saved under."""
+        found = {"optimizer": (self.optimizer, self.policy)}
+        if self.critic_optimizer is not None and self.critic is not None:
+            found["critic_optimizer"] = (self.critic_optimizer, self.critic)
+        return found
+
+    def close(self) -> None:
+        """Give back what the sessions and the verifier hold."""
+        self.session.close()
+        self.looking.close()
+        self.verifier.close()
+
+
+def learner(rule: Rule, policy: Policy, settings: TrainSettings, sampler: Sampler, verifier: Verifier) -> Learner:
+    """Everything a rule needs, built around a start policy."""
+    critic = critic_optimizer = None
+    if rule.critic:
+        critic = policy = policy.with_values() if settings.shared_trunk else policy
+        if not settings.shared_trunk:
+            critic = policy.copy().with_values()
+            critic_optimizer = _optimizer(critic, settings.critic_lr, settings.critic_lr, settings)
+    apart = isinstance(rule, Preference) and rule.sampling != "online"
+    behaviour = policy.reference() if apart else policy
+    looking = sampler.open(policy)
+    made = Learner(
+        rule=rule,
+        policy=policy,
+        optimizer=_optimizer(policy, settings.lr, settings.critic_lr, settings),
+        session=sampler.open(behaviour) if apart else looking,
+        looking=looking,
+        verifier=verifier,
+        exact=sampler.exact,
+        behaviour=behaviour,
+        reference=policy.reference() if rule.reference or settings.measure_kl else None,
+        critic=critic,
+        critic_optimizer=critic_optimizer,
+    )
+    return made
+
+
+def _optimizer(model: Policy, lr: float, head_lr: float, settings: TrainSettings) -> Optimizer:
+    """AdamW over the model and, at a rate of its own, its value head. `base` keeps the rates that warm-up scales."""
+    groups = [{"params": list(model.model.parameters()), "lr": lr, "base": lr}]
+    if model.value_head is not None:
+        groups.append({"params": list(model.value_head.parameters()), "lr": head_lr, "base": head_lr})
+    return AdamW(groups, lr, (settings.beta1, settings.beta2), weight_decay=settings.weight_decay, fused=True)
 
 
 @dataclass(frozen=True)

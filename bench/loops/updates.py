@@ -2,15 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
 
 import torch
 from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
+from algorithms import ops
 from algorithms.base import Batch, Credit, PolicyGradient
+from algorithms.critic import ActorCritic
+from bench.config import TrainSettings
+from bench.loops.setup import Learner, Plan
 from bench.policy import Policy
+from bench.rollout import Group
+from tasks.base import generator
+
+Texts = tuple[list[list[int]], list[list[int]]]  # prompts and completions as token ids
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The b paths of one optimizer step: row i is `completions[i]` after `prompts[i]`."""
+
+    batch: Batch
+    credit: Credit
+    prompts: Sequence[Sequence[int]]
+    completions: Sequence[Sequence[int]]
+
+    def parts(self, size: int) -> Iterator[Rows]:
+        """`size` paths at a time (0: all). Weights stay as they are, so the split changes nothing but memory."""
+        paths = len(self.prompts)
+        for first in range(0, paths, size or paths):
+            part = range(first, min(first + (size or paths), paths))
+            index = torch.tensor(part, device=self.batch.mask.device)
+            target = None if self.credit.target is None else self.credit.target[index]
+            credit = replace(self.credit, advantage=self.credit.advantage[index], weight=self.credit.weight[index], target=target)
+            yield Rows(self.batch.rows(index), credit, [self.prompts[i] for i in part], [self.completions[i] for i in part])
+
+    @property
+    def width(self) -> int:
+        return self.batch.mask.shape[1]
 
 
 @dataclass(frozen=True)
@@ -20,39 +54,79 @@ class Step:
     grad_norm: float  # global norm, before clipping
     logp: Tensor  # (b, T) of the policy that was differentiated, without gradient
     entropy: Tensor  # (b, T)
+    moved: bool  # False where the policy had gone too far, and only the critic stepped
 
 
 def update(
-    policy: Policy,
-    optimizer: Optimizer,
-    rule: PolicyGradient,
-    batch: Batch,
-    credit: Credit,
-    prompts: Sequence[Sequence[int]],
-    completions: Sequence[Sequence[int]],
-    grad_clip: float,
-    microbatch: int = 0,
-) -> Step:
-    """Descend -(weight * objective).sum() over the b paths of `batch`; row i is `completions[i]` after `prompts[i]`.
+    learner: Learner, rule: PolicyGradient, settings: TrainSettings, rows: Rows, shown: Texts | None = None, *, policy: bool = True
+) -> Step | None:
+    """Descend -(weight * objective).sum(), and beside it the critic's regression; None where the policy has no part in it.
 
-    `microbatch` paths go forward at a time (0: all). The weights are fixed before the split, so the split changes nothing but memory.
+    `shown` are demonstrations whose log-likelihood is raised along.
     """
-    paths, width = batch.mask.shape
-    optimizer.zero_grad(set_to_none=True)
+    shared = learner.critic is learner.policy
+    step = _policy_step(learner, rule, settings, rows, shown, shared) if policy else None
+    if isinstance(rule, ActorCritic) and learner.critic is not None and not (shared and step is not None and step.moved):
+        optimizer = learner.optimizer if learner.critic_optimizer is None else learner.critic_optimizer
+        _value_step(learner.critic, optimizer, rule, settings, rows)
+    return step
+
+
+def _policy_step(learner: Learner, rule: PolicyGradient, settings: TrainSettings, rows: Rows, shown: Texts | None, shared: bool) -> Step:
+    learner.optimizer.zero_grad(set_to_none=True)
     logp, entropy = [], []
-    for first in range(0, paths, microbatch or paths):
-        part = range(first, min(first + (microbatch or paths), paths))
-        index = torch.tensor(part, device=batch.mask.device)
-        now = policy.forward(
-            [prompts[i] for i in part], [completions[i] for i in part], width=width, entropy_gradient=rule.entropy_bonus > 0
-        )
-        weight = credit.weight[index]
-        share = Credit(credit.advantage[index], weight)
-        loss = -(weight * rule.objective(now, batch.rows(index), share)).sum()
+    for part in rows.parts(settings.microbatch):
+        now = learner.policy.forward(part.prompts, part.completions, width=rows.width, entropy_gradient=rule.entropy_bonus > 0)
+        loss = -(part.credit.weight * rule.objective(now, part.batch, part.credit)).sum()
+        if shared and isinstance(rule, ActorCritic) and now.value is not None:
+            loss = loss + rule.value_coef * (part.credit.weight * rule.value_loss(now.value, part.batch, part.credit)).sum()
         loss.backward()
         assert now.entropy is not None
         logp.append(now.logp.detach())
         entropy.append(now.entropy.detach())
-    norm = torch.nn.utils.clip_grad_norm_(list(policy.parameters()), grad_clip)
+    if shown is not None:
+        likelihood = learner.policy.forward(*shown).logp.sum() / sum(map(len, shown[1]))
+        (-settings.ptx_coef * likelihood).backward()
+    norm = clip_grad_norm_(list(learner.policy.parameters()), settings.grad_clip)
+    seen = torch.cat(logp), torch.cat(entropy)
+    moved = not _too_far(rule, seen[0], rows.batch)
+    if moved:
+        learner.optimizer.step()
+    return Step(float(norm), *seen, moved)
+
+
+def _too_far(rule: PolicyGradient, logp: Tensor, batch: Batch) -> bool:
+    """Whether the policy has left the one that sampled by more than 1.5 times what the rule allows, in nats per token (k3)."""
+    allowed: float | None = getattr(rule, "target_kl", None)
+    if allowed is None:
+        return False
+    delta = ops.log_ratio(logp, batch.old_logp, batch.mask)[batch.mask]
+    return float((delta.exp() - 1 - delta).mean()) > 1.5 * allowed
+
+
+def _value_step(critic: Policy, optimizer: Optimizer, rule: ActorCritic, settings: TrainSettings, rows: Rows) -> None:
+    optimizer.zero_grad(set_to_none=True)
+    for part in rows.parts(settings.microbatch):
+        value = critic.values(part.prompts, part.completions, width=rows.width)
+        error = rule.value_loss(value, part.batch, part.credit)
+        (rule.value_coef * (part.credit.weight * error).sum()).backward()
+    clip_grad_norm_(list(critic.parameters()), settings.grad_clip)
     optimizer.step()
-    return Step(float(norm), torch.cat(logp), torch.cat(entropy))
+
+
+def warm(learner: Learner, settings: TrainSettings, updates: int) -> None:
+    """Set every learning rate for the optimizer step after `updates` others: a linear warm-up, then constant."""
+    share = min(1.0, (updates + 1) / max(1, settings.warmup))
+    for optimizer, _ in learner.optimizers().values():
+        for group in optimizer.param_groups:
+            group["lr"] = group["base"] * share
+
+
+def demonstrations(policy: Policy, plan: Plan, step: int, groups: Sequence[Group]) -> Iterator[Texts]:
+    """Demonstrated completions of this batch's prompts, other ones for each optimizer step; none where the settings ask for none."""
+    rows = plan.settings.ptx_rows if plan.settings.ptx_coef > 0 else 0
+    for update in count() if rows else ():
+        random = generator("demonstrations", plan.seed, step, update)
+        chosen = random.choices(groups, k=rows)
+        texts = [plan.task.demonstration(group.problem, random) for group in chosen]
+        yield [list(group.prompt) for group in chosen], [[*policy.encode(text), policy.end] for text in texts]

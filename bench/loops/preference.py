@@ -1,0 +1,115 @@
+"""Learning from one rollout batch by a rule on pairs: judge, pair, step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+
+from algorithms import ops
+from algorithms.base import Batch
+from algorithms.preference import Preference, Side
+from bench.chance import minibatches, uniform
+from bench.config import TrainSettings
+from bench.loops import probes
+from bench.loops.progress import Progress
+from bench.loops.setup import Learner, Plan
+from bench.loops.updates import warm
+from bench.rollout import Group, rows, verdicts
+
+Texts = tuple[list[tuple[int, ...]], list[tuple[int, ...]]]
+
+
+def learn(learner: Learner, rule: Preference, plan: Plan, progress: Progress, groups: list[Group]) -> dict[str, float]:
+    """Pair once, then every optimizer step over the pairs; returns the probes."""
+    settings, texts = plan.settings, rows(groups)
+    batch = replace(verdicts(groups, plan.limit), chance=uniform(len(texts[0]), f"chance:{plan.seed}:{progress.step}"))
+    batch = _priced(learner, rule, batch.to(learner.policy.device), texts)
+    better, worse = rule.pairs(batch)
+    paired = len(batch.group[better].unique())
+    found = {"pairs/count": float(len(better)), "pairs/skipped_frac": 1 - paired / len(groups)}
+    seen = []
+    if len(better):
+        for index in minibatches(len(better), settings, rule.updates_once, f"{plan.seed}:{progress.step}"):
+            warm(learner, settings, progress.updates)
+            seen.append(_step(learner, rule, settings, batch, texts, better[index], worse[index]))
+            progress.updates += 1
+        found |= _probes(seen, settings.grad_clip)
+    else:
+        found["update/skipped"] = 1.0
+    _renew(learner, rule, progress.step)
+    return found
+
+
+@torch.no_grad()
+def _priced(learner: Learner, rule: Preference, batch: Batch, texts: Texts) -> Batch:
+    """The batch with the log-probabilities of the policy that sampled, and of the reference."""
+    if not learner.exact:
+        batch = replace(batch, old_logp=learner.behaviour.forward(*texts).logp)
+    if rule.reference_policy == "sampling":
+        return replace(batch, ref_logp=batch.old_logp)
+    assert learner.reference is not None
+    return replace(batch, ref_logp=learner.reference.forward(*texts).logp)
+
+
+def _renew(learner: Learner, rule: Preference, step: int) -> None:
+    """Let the newest weights sample, where it is time for it."""
+    if rule.sampling == "iterative" and step % rule.every == 0:
+        learner.behaviour.restore(learner.policy.tensors())
+    if rule.sampling != "offline":
+        learner.session.refresh()
+    learner.looking.refresh()
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What one optimizer step saw, before it stepped."""
+
+    tokens: dict[str, Tensor]  # flat, of the distinct completions of its pairs
+    pairs: dict[str, Tensor]  # (P,)
+    grad_norm: float  # before clipping
+
+
+def _step(learner: Learner, rule: Preference, settings: TrainSettings, batch: Batch, texts: Texts, better: Tensor, worse: Tensor) -> _Seen:
+    """One optimizer step over P pairs. A completion that is in several pairs goes forward once."""
+    learner.optimizer.zero_grad(set_to_none=True)
+    tokens, pairs = [], []
+    size = max(1, settings.microbatch // 2) if settings.microbatch else len(better)
+    for first, second in zip(better.split(size), worse.split(size), strict=True):
+        used, place = torch.cat([first, second]).unique(return_inverse=True)
+        own = batch.rows(used)
+        now = learner.policy.forward([texts[0][i] for i in used.tolist()], [texts[1][i] for i in used.tolist()], width=batch.mask.shape[1])
+        assert own.ref_logp is not None and now.entropy is not None
+        one, other = (Side(now.logp[i], own.ref_logp[i], own.mask[i]) for i in place.chunk(2))
+        loss = rule.loss(one, other)
+        (loss.sum() / len(better)).backward()
+        tokens.append(probes.of_rows(own, now.logp.detach(), now.entropy.detach()))
+        pairs.append(_of_pairs(rule, one, other) | {"loss": loss.detach()})
+    norm = clip_grad_norm_(list(learner.policy.parameters()), settings.grad_clip)
+    learner.optimizer.step()
+    return _Seen(probes.joined(tokens), probes.joined(pairs), float(norm))
+
+
+@torch.no_grad()
+def _of_pairs(rule: Preference, better: Side, worse: Side) -> dict[str, Tensor]:
+    """(P,) figures of each pair; log-probabilities are sums over a completion."""
+    chosen, rejected = rule.margin(better, worse)
+    return {
+        "chosen_reward": chosen,
+        "rejected_reward": rejected,
+        "margin": chosen - rejected,
+        "accuracy": (chosen > rejected).to(chosen),
+        "weight_mean": torch.sigmoid(rejected - chosen),
+        "chosen_logp": ops.masked(better.logp, better.mask).sum(-1),
+        "rejected_logp": ops.masked(worse.logp, worse.mask).sum(-1),
+        "len_diff": (better.mask.sum(-1) - worse.mask.sum(-1)).to(chosen),
+    }
+
+
+def _probes(seen: Sequence[_Seen], grad_clip: float) -> dict[str, float]:
+    pairs = probes.joined([s.pairs for s in seen])
+    found = {f"pairs/{key}": float(value.mean()) for key, value in pairs.items()}
+    return found | probes.divergence(probes.joined([s.tokens for s in seen])) | probes.norms([s.grad_norm for s in seen], grad_clip)
