@@ -48,7 +48,7 @@ class Reinforce(PolicyGradient):
         else:
             returns = to_go.gather(-1, mask.int().argmax(-1, keepdim=True)).squeeze(-1)  # at each path's first action
             advantage = to_go - self._expected(returns, batch).unsqueeze(-1)
-        return Credit(ops.masked(advantage.nan_to_num(0.0), mask), self._weight(batch))
+        return Credit(ops.masked(advantage.nan_to_num(0.0), mask), self._weight(batch), per_path=self.normaliser != "tokens")
 
     def surrogate(self, now: Forward, batch: Batch, credit: Credit) -> Tensor:
         value = ops.masked(now.logp, batch.mask) * credit.advantage

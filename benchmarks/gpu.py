@@ -24,11 +24,13 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from algorithms.grpo import GRPO
 from bench import registry, tiny
-from bench.loops.updates import update
+from bench.config import TrainSettings
+from bench.loops.setup import Moved
+from bench.loops.updates import Rows, update
 from bench.policy import Policy
 from bench.provenance import provenance
 from bench.resolve import BASES
-from bench.rollout import collect, verdicts
+from bench.rollout import collect, rows, verdicts
 from bench.samplers.hf import HF
 from bench.verifying import Verifier
 
@@ -51,22 +53,20 @@ def timed(into: dict[str, float], name: str, device: str) -> Iterator[None]:
 def step(policy: Policy, device: str, prompts: int, each: int, limit: int, number: int, seconds: dict[str, float]) -> int:
     """One rollout step with GRPO: sample, verify, four optimizer steps; returns the tokens sampled."""
     rule, session = GRPO(), HF().open(policy)
-    optimizer = torch.optim.AdamW(policy.parameters(), lr=1e-6, fused=True)
+    models = Moved(policy=policy, optimizer=torch.optim.AdamW(policy.parameters(), lr=1e-6, fused=True))
     problems = list(islice(TASK.problems("train", number), prompts))
     with Verifier(TASK) as verifier:
         verifier.score([(problems[0], "")])  # the worker's start is not the step's
         with timed(seconds, "sample and verify", device):
             groups = collect(policy, session, verifier, problems, each, limit, f"gpu:{number}")
     batch = verdicts(groups, limit).to(policy.device)
-    asked = [g.prompt for g in groups for _ in g.completions]
-    answers = [c.tokens for g in groups for c in g.completions]
+    asked, answers = rows(groups)
     with timed(seconds, "update", device):
         credit = rule.credit(batch)
         for index in torch.arange(len(answers)).tensor_split(4):
-            rows = index.tolist()
-            update(
-                policy, optimizer, rule, batch.rows(index), credit.rows(index), [asked[i] for i in rows], [answers[i] for i in rows], 1.0
-            )
+            own = index.tolist()
+            part = Rows(batch.rows(index), credit.rows(index), [asked[i] for i in own], [answers[i] for i in own])
+            update(models, rule, TrainSettings(), part)
     return sum(map(len, answers))
 
 

@@ -16,32 +16,32 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from statistics import mean
 from typing import Any
 
-RULES = ("reinforce", "grpo", "dapo", "gspo", "sapo")
-REUSE = ["--set", "train.epochs=4"]
+RULES = ("reinforce", "a2c", "ppo", "dpo", "grpo", "dapo", "gspo", "sapo")
+CONTROLS = ("untrained", "random_reward", "format_reward", "shuffled_advantage", "sft_on_correct")
+TASKS = ("chain_sum", "countdown", "gsm8k")
+REUSE = ["train.epochs=4"]
 
 
-def command(rule: str, task: str, seed: int, arguments: argparse.Namespace) -> list[str]:
+def command(rule: str, task: str, seed: int, settings: Sequence[str], results: str, budget: int = 0) -> list[str]:
     """The `bench` command of one cell."""
     base = [sys.executable, "-m", "bench", "run", "--algo", rule, "--task", task, "--tier", "tiny", "--seed", str(seed), "--json"]
-    more = ["--results", arguments.results] + (["--budget", str(arguments.budget)] if arguments.budget else [])
-    if arguments.setting == "reuse":
-        more += REUSE + (["--set", "algo.ratio_cap=2", "--set", "train.lr=3e-4"] if rule == "reinforce" else [])
-    return base + more + [part for pair in arguments.set for part in ("--set", pair)]
+    more = ["--results", results] + (["--budget", str(budget)] if budget else [])
+    return base + more + [part for pair in settings for part in ("--set", pair)]
 
 
-def run(cell: tuple[str, str, int], arguments: argparse.Namespace) -> list[dict[str, Any]]:
+def run(rule: str, task: str, seed: int, settings: Sequence[str], results: str, budget: int = 0) -> list[dict[str, Any]]:
     """The records of one run."""
-    done = subprocess.run(
-        command(*cell, arguments), capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
+    asked = command(rule, task, seed, settings, results, budget)
+    done = subprocess.run(asked, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
     if done.returncode:
-        raise SystemExit(f"{cell}: {done.stderr.strip()}")
-    print(f"{' '.join(map(str, cell))} done", file=sys.stderr, flush=True)
+        raise SystemExit(f"{rule} on {task}, seed {seed}: {done.stderr.strip()}")
+    print(f"{rule} on {task}, seed {seed} {' '.join(settings)} done", file=sys.stderr, flush=True)
     return [json.loads(line) for line in done.stdout.splitlines()][:-1]
 
 
@@ -58,8 +58,9 @@ def figures(records: list[dict[str, Any]]) -> dict[str, float]:
         "best": max(evaluated),
         "entropy": next(r["probes"]["entropy/token"] for r in reversed(records) if "entropy/token" in r["probes"]),
         "gate": over("gate"),
-        "gate/min": min(r["probes"].get("gate", 1.0) for r in records),
+        "gate/min": min((r["probes"]["gate"] for r in records if "gate" in r["probes"]), default=float("nan")),
         "kl_old": over("kl_old/k3"),
+        "kl_ref": next((r["probes"]["kl_ref/k1"] for r in reversed(records) if "kl_ref/k1" in r["probes"]), float("nan")),
         "length": records[-1]["probes"]["eval/length"],
         "updates": records[-1]["updates"],
         "cpu_seconds": records[-1]["cpu_seconds"],
@@ -70,7 +71,7 @@ def main() -> None:
     """Runs what is asked for, two processes at a time, and prints one Markdown row per rule and task."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rules", default=",".join(RULES))
-    parser.add_argument("--tasks", default="chain_sum,countdown,gsm8k")
+    parser.add_argument("--tasks", default=",".join(TASKS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--setting", choices=("near", "reuse"), default="near")
     parser.add_argument("--budget", type=int, default=0)
@@ -78,20 +79,26 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--set", action="append", default=[])
     arguments = parser.parse_args()
+    reuse = REUSE if arguments.setting == "reuse" else []
     cells = list(product(arguments.rules.split(","), arguments.tasks.split(","), range(arguments.seeds)))
     cells.sort(key=lambda cell: cell[1])
+
+    def one(cell: tuple[str, str, int]) -> dict[str, float]:
+        capped = ["algo.ratio_cap=2", "train.lr=3e-4"] if reuse and cell[0] == "reinforce" else []
+        return figures(run(*cell, [*reuse, *capped, *arguments.set], arguments.results, arguments.budget))
+
     with ThreadPoolExecutor(arguments.workers) as pool:
-        found = dict(zip(cells, pool.map(lambda cell: figures(run(cell, arguments)), cells), strict=True))
-    print("| task | rule | start | end (each seed) | end | entropy | gate (lowest) | KL to old | length | updates | CPU-s |")
-    print("|---|---|---|---|---|---|---|---|---|---|---|")
+        found = dict(zip(cells, pool.map(one, cells), strict=True))
+    print("| task | rule | start | end (each seed) | end | entropy | gate (lowest) | KL to old | KL to start | length | updates | CPU-s |")
+    print("|---" * 12 + "|")
     for task, rule in product(arguments.tasks.split(","), arguments.rules.split(",")):
         runs = [found[rule, task, seed] for seed in range(arguments.seeds)]
         average = {key: mean(r[key] for r in runs) for key in runs[0]}
         ends = " ".join(f"{r['end']:.3f}" for r in runs)
         print(
             f"| {task} | {rule} | {average['start']:.3f} | {ends} | {average['end']:.3f} | {average['entropy']:.3f} "
-            f"| {average['gate']:.3f} ({average['gate/min']:.3f}) | {average['kl_old']:.5f} | {average['length']:.1f} "
-            f"| {average['updates']:.0f} | {average['cpu_seconds']:.0f} |"
+            f"| {average['gate']:.3f} ({average['gate/min']:.3f}) | {average['kl_old']:.5f} | {average['kl_ref']:.3f} | "
+            f"{average['length']:.1f} | {average['updates']:.0f} | {average['cpu_seconds']:.0f} |"
         )
 
 

@@ -102,6 +102,9 @@ def ours(steps: int) -> dict[str, Any]:
 
 def one_step(policy: Any, session: Any, rule: Any, optimizer: Any, update: Callable[..., Any], step: int) -> None:
     from algorithms.base import Batch
+    from bench.config import TrainSettings
+    from bench.loops.setup import Moved
+    from bench.loops.updates import Rows
 
     count, n, limit = SETUP["prompts"], SETUP["completions"], SETUP["limit"]
     prompts = [policy.encode(SETUP["texts"][(step * count + i) % len(SETUP["texts"])]) for i in range(count)]
@@ -119,7 +122,8 @@ def one_step(policy: Any, session: Any, rule: Any, optimizer: Any, update: Calla
     credit, order = rule.credit(batch), torch.randperm(count * n, generator=torch.Generator().manual_seed(step))
     for index in order.chunk(SETUP["updates"]):
         own = index.tolist()
-        update(policy, optimizer, rule, batch.rows(index), credit.rows(index), [rows[i] for i in own], [tokens[i] for i in own], 1.0)
+        part = Rows(batch.rows(index), credit.rows(index), [rows[i] for i in own], [tokens[i] for i in own])
+        update(Moved(policy=policy, optimizer=optimizer), rule, TrainSettings(), part)
 
 
 def operations() -> float:

@@ -7,7 +7,6 @@ from itertools import islice
 from typing import Any
 
 import pytest
-import torch
 
 from algorithms.dapo import DAPO
 from algorithms.grpo import GRPO
@@ -17,9 +16,9 @@ from bench import registry
 from bench.config import TrainSettings
 from bench.errors import ConfigError
 from bench.evaluation import problems
-from bench.loops.policy_gradient import policy_gradient
 from bench.loops.progress import Progress
-from bench.loops.setup import Learner, Plan
+from bench.loops.setup import Plan, learner
+from bench.loops.training import train
 from bench.policy import Policy
 from bench.record import Record
 from bench.resolve import BASES
@@ -72,13 +71,13 @@ def verifier() -> Iterator[Verifier]:
 def started(rule: Any, verifier: Verifier, plan: Sequence[str] | None = None, allowance: int = 10**9, **settings: Any) -> tuple[Any, ...]:
     """A loop on the shipped base model, with its learner and progress."""
     policy = Policy.load(BASES / "last_digit")
-    train = TrainSettings(**{"prompts": 4, "completions": 4, "eval_problems": 8, "eval_completions": 2, "warmup": 0, **settings})
-    session = HF().open(policy) if plan is None else Planned(policy, plan)
-    optimizer = torch.optim.AdamW(policy.parameters(), train.lr, (train.beta1, train.beta2), weight_decay=0.0)
-    learner = Learner(rule, policy, optimizer, policy.reference() if rule.reference else None, session, verifier, exact=True)
-    todo = Plan(TASK, problems(TASK, "heldout", 8), train, 0, 10**9, allowance)
+    chosen = TrainSettings(**{"prompts": 4, "completions": 4, "eval_problems": 8, "eval_completions": 2, "warmup": 0, **settings})
+    learns = learner(rule, policy, chosen, HF(), verifier)
+    if plan is not None:
+        learns.session = learns.looking = Planned(policy, plan)
+    todo = Plan(TASK, problems(TASK, "heldout", 8), chosen, 0, 10**9, allowance)
     progress = Progress()
-    return policy_gradient(learner, todo, progress), learner, progress
+    return train(learns, todo, progress), learns, progress
 
 
 def steps(loop: Iterator[Record], count: int) -> list[Record]:
@@ -89,7 +88,7 @@ def steps(loop: Iterator[Record], count: int) -> list[Record]:
 def test_refill_goes_on_until_the_batch_is_full(verifier: Verifier) -> None:
     """Round 1 keeps two of four groups, round 2 one, round 3 two: one more than needed, which is discarded."""
     plan = ["mixed", "right", "wrong", "mixed", "wrong", "wrong", "mixed", "right", "mixed", "mixed", "right", "right"]
-    loop, learner, progress = started(DAPO(), verifier, plan)
+    loop, learns, progress = started(DAPO(), verifier, plan)
     (record,) = steps(loop, 1)
     assert record.samples == record.verifier_calls == 3 * 16  # what was dropped is paid for
     assert record.probes["sampling/rounds"] == 3
@@ -98,7 +97,7 @@ def test_refill_goes_on_until_the_batch_is_full(verifier: Verifier) -> None:
     assert record.probes["sampling/underfilled"] == 0
     assert record.train_score == pytest.approx((5 * 0.5 + 4) / 12)  # over everything sampled
     assert progress.carried == []
-    assert len(set(learner.session.seeds)) == len(learner.session.seeds)
+    assert len(set(learns.session.seeds)) == len(learns.session.seeds)
 
 
 def test_surplus_is_carried_where_asked(verifier: Verifier) -> None:
@@ -123,12 +122,12 @@ def test_rounds_are_capped_and_a_part_batch_trains(verifier: Verifier) -> None:
 
 def test_no_surviving_group_means_no_update(verifier: Verifier) -> None:
     """All-wrong groups whose answers differ in length are dropped although shaped rewards differ."""
-    loop, learner, _ = started(DAPO(max_rounds=3), verifier, ["wrong"] * 12)
-    before = learner.policy.digest()
+    loop, learns, _ = started(DAPO(max_rounds=3), verifier, ["wrong"] * 12)
+    before = learns.policy.digest()
     (record,) = steps(loop, 1)
     assert record.probes["update/skipped"] == 1
     assert (record.samples, record.updates) == (48, 0)
-    assert learner.policy.digest() == before
+    assert learns.policy.digest() == before
     assert "gate" not in record.probes
 
 
@@ -193,9 +192,9 @@ def test_a_finite_task_that_runs_out_says_so(verifier: Verifier) -> None:
         def problems(self, split: Any, seed: int) -> Iterator[Problem]:
             return islice(super().problems(split, seed), 2)
 
-    _, learner, _ = started(GRPO(), verifier)
+    _, learns, _ = started(GRPO(), verifier)
     plan = Plan(Finite(), [], TrainSettings(prompts=2, completions=2, eval_problems=1), 0, 10**9, 10**9)
-    ended = policy_gradient(learner, plan, Progress(step=1))
+    ended = train(learns, plan, Progress(step=1))
     next(ended)
     with pytest.raises(ConfigError, match="no more training problems"):
         next(ended)

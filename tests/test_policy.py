@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from algorithms.base import Batch
 from algorithms.grpo import GRPO
 from bench import tiny
+from bench.config import TrainSettings
 from bench.errors import ConfigError, MissingError, StoreError
-from bench.loops.updates import Step, update
+from bench.loops.setup import Moved
+from bench.loops.updates import Rows, Step, update
 from bench.policy import ROWS_TOGETHER, Policy
 
 DENSE: list[tuple[str, dict[str, Any]]] = [
@@ -171,8 +173,10 @@ def step(subject: Policy, microbatch: int = 0) -> Step:
     reward = torch.zeros(mask.shape)
     reward[:, 0] = torch.arange(24) % 3.0
     batch, rule = Batch(group=torch.arange(24) // 4, reward=reward, mask=mask, old_logp=old), GRPO()
-    optimizer = torch.optim.SGD(subject.parameters(), lr=0.1)
-    return update(subject, optimizer, rule, batch, rule.credit(batch), prompts, completions, grad_clip=1.0, microbatch=microbatch)
+    models = Moved(policy=subject, optimizer=torch.optim.SGD(subject.parameters(), lr=0.1))
+    made = update(models, rule, TrainSettings(microbatch=microbatch), Rows(batch, rule.credit(batch), prompts, completions))
+    assert made is not None
+    return made
 
 
 def test_microbatches_make_the_same_step() -> None:

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from algorithms import ops
 from algorithms.base import Batch, Credit, Forward, PolicyGradient
-from bench import checks
-from bench.checks import learning
+from bench.checks import gradients, rules, settings
 
-CONTRACTS = [pair for pair in checks.contracts("algorithms") if pair not in learning.CONTRACTS]  # those have tests/test_learning.py
+# Runs have tests/test_learning.py, critics and pairs tests/test_critics.py and tests/test_preferences.py.
+CONTRACTS = [*settings.CONTRACTS, *rules.CONTRACTS, *gradients.CONTRACTS]
 
 
 @dataclass(frozen=True, kw_only=True)

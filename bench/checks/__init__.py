@@ -35,12 +35,16 @@ class Outcome:
     applies: bool = True
 
 
-def contracts(kind: str) -> list[tuple[str, Contract]]:
-    """The promises of a kind, each with its title. Raises ConfigError for an unknown kind."""
+def contracts(kind: str, plug_in: Any = None) -> list[tuple[str, Contract]]:
+    """The promises of a kind, each with its title; of a plug-in, where one is given, those that are made by its sort.
+
+    A module whose promises only some sort makes names its base class in `ASKS`. Raises ConfigError for an unknown kind.
+    """
     if kind not in MODULES:
         raise unknown("kind of plug-in", kind, MODULES)
     modules = [importlib.import_module(f"bench.checks.{name}") for name in MODULES[kind]]
-    return [pair for module in modules for pair in module.CONTRACTS]
+    asked = [m for m in modules if plug_in is None or isinstance(plug_in, getattr(m, "ASKS", object))]
+    return [pair for module in asked for pair in module.CONTRACTS]
 
 
 def run(kind: str, name: str) -> Iterator[Outcome]:
@@ -54,7 +58,7 @@ def run(kind: str, name: str) -> Iterator[Outcome]:
     except Exception as error:  # any refusal is the finding
         yield Outcome("can be built from its defaults", False, f"{type(error).__name__}: {error}")
         return
-    for title, contract in contracts(kind):
+    for title, contract in contracts(kind, instance):
         try:
             contract(instance)
         except DoesNotApply as reason:

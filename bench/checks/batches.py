@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from algorithms.base import Batch, Credit, Forward, PolicyGradient
+from algorithms.critic import ActorCritic
 from bench.checks.expect import expect
 
 PATHS, ACTIONS, GROUP = 12, 8, 4
@@ -93,8 +94,11 @@ def some_rows(of: Rows, index: Tensor) -> Rows:
 
 
 def loss(rule: PolicyGradient, now: Forward, of: Batch, credit: Credit) -> Tensor:
-    """() the loss of one optimizer step on the whole batch."""
-    return -(credit.weight * rule.objective(now, of, credit)).sum()
+    """() the loss of one optimizer step on the whole batch, the critic's part included."""
+    value = -(credit.weight * rule.objective(now, of, credit)).sum()
+    if isinstance(rule, ActorCritic) and now.value is not None:
+        value = value + rule.value_coef * (credit.weight * rule.value_loss(now.value, of, credit)).sum()
+    return value
 
 
 def gradients(value: Tensor, now: Forward) -> dict[str, Tensor]:

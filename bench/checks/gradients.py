@@ -108,6 +108,7 @@ class _Detached(TorchFunctionMode):
         return out
 
 
+ASKS = PolicyGradient
 CONTRACTS = [
     ("the gate is exactly 1 at the sampling policy", gate_is_open_on_policy),
     ("on policy, the step is the plain policy gradient", follows_the_policy_gradient),

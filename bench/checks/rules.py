@@ -25,16 +25,22 @@ from bench.checks.batches import (
     tensors,
     with_terms,
 )
-from bench.checks.expect import expect
+from bench.checks.expect import DoesNotApply, expect
 
 
 def weights_average(rule: PolicyGradient) -> None:
-    """Weights are 0 or more, 0 outside the mask, and sum to 1."""
+    """Weights are 0 or more, 0 outside the mask, and sum to 1; those of a sum per path are the same for every action instead."""
     of = batch("weights")
-    weight = rule.credit(of).weight
+    credit = rule.credit(of)
+    weight = credit.weight
     expect((weight >= 0).all(), f"a weight is negative: {weight.min().item():g}")
     expect((weight[~of.mask] == 0).all(), "a weight outside the mask is not 0")
-    close(weight.sum(), torch.ones((), dtype=weight.dtype), "sum of the weights")
+    if credit.per_path:
+        each = weight[of.mask]
+        close(each, each[:1].expand_as(each), "weight of an action of a sum per path")
+        expect(each[0] > 0, "the weights are all 0")
+    else:
+        close(weight.sum(), torch.ones((), dtype=weight.dtype), "sum of the weights")
 
 
 def credit_is_fixed(rule: PolicyGradient) -> None:
@@ -110,8 +116,9 @@ def splits_exactly(rule: PolicyGradient) -> None:
 
 def equal_rewards_teach_nothing(rule: PolicyGradient) -> None:
     """In float32, groups whose rewards are all the same have an advantage of exactly 0 (0.1 three times, 0.7 seven times)."""
-    if not rule.group:
-        return
+    _needs_groups(rule)
+    if rule.control:
+        raise DoesNotApply("a control may be paid by something else than the rewards")
     rewards = torch.tensor([0.1] * 3 + [0.7] * 7)
     of = outcome(rewards, torch.tensor([0] * 3 + [1] * 7))
     found = rule.credit(of).advantage
@@ -120,8 +127,7 @@ def equal_rewards_teach_nothing(rule: PolicyGradient) -> None:
 
 def rewards_have_no_scale(rule: PolicyGradient) -> None:
     """Adding a constant to all rewards changes no advantage; nor does scaling them, where the rule divides by the deviation."""
-    if not rule.group:
-        return
+    _needs_groups(rule)
     plain: PolicyGradient = replace(rule, kl=0.0)
     divides = "std_eps" in {f.name for f in fields(plain)}
     if divides:
@@ -134,11 +140,24 @@ def rewards_have_no_scale(rule: PolicyGradient) -> None:
         close(found, wanted, f"advantage with rewards times {scale:g} plus {shift:g}", 1e-10)
 
 
+def _needs_groups(rule: PolicyGradient) -> None:
+    if not rule.group:
+        raise DoesNotApply("the rule is not group-relative")
+
+
 def outcome(rewards: Tensor, group: Tensor) -> Batch:
     """Paths of two actions and no length limit, with (B,) rewards on their last action."""
     padded = torch.stack([torch.zeros_like(rewards), rewards], dim=1)
-    ones = torch.ones_like(padded)
-    return Batch(group=group, reward=padded, mask=ones, old_logp=-ones, ref_logp=-ones, old_value=ones, correct=rewards)
+    ones, chance = torch.ones_like(padded), torch.rand(len(rewards), generator=generator("outcome"))
+    known: dict[str, Any] = {
+        "old_logp": -ones,
+        "ref_logp": -ones,
+        "old_value": ones,
+        "correct": rewards,
+        "formatted": rewards,
+        "chance": chance,
+    }
+    return Batch(group=group, reward=padded, mask=ones, **known)
 
 
 def unscorable_paths_stay_out(rule: PolicyGradient) -> None:
@@ -149,7 +168,8 @@ def unscorable_paths_stay_out(rule: PolicyGradient) -> None:
     advantage = rule.credit(replace(of, reward=broken)).advantage
     expect(advantage.isfinite().all(), "one NaN reward makes an advantage that is not finite")
     expect((advantage[3] == 0).all(), "a path with a NaN reward has an advantage")
-    expect((advantage[4:] != 0).any(), "one NaN reward leaves no path an advantage")
+    if (rule.credit(of).advantage[4:] != 0).any():
+        expect((advantage[4:] != 0).any(), "one NaN reward leaves no path an advantage")
 
 
 def is_pure(rule: PolicyGradient) -> None:
@@ -213,8 +233,9 @@ def float32_suffices(rule: PolicyGradient) -> None:
         close(found.double(), wanted, "loss in float32", 1e-5)
 
 
+ASKS = PolicyGradient
 CONTRACTS = [
-    ("weights average: 0 or more, 0 outside the mask, sum 1", weights_average),
+    ("weights average: 0 or more, 0 outside the mask, sum 1 or a sum per path", weights_average),
     ("credit is finite and carries no gradient", credit_is_fixed),
     ("keep gives a flag per path and tears no group apart", keeps_whole_groups),
     ("padding changes neither loss nor gradient", ignores_padding),

@@ -18,21 +18,27 @@ from bench.verifying import Verifier
 from tasks.base import Problem, TextTask
 
 
-@dataclass
-class Learner:
+@dataclass(kw_only=True)
+class Moved:
+    """What optimizer steps move."""
+
+    policy: Policy
+    optimizer: Optimizer
+    critic: Policy | None = None  # a trunk of its own with a value head; the policy itself where they share one
+    critic_optimizer: Optimizer | None = None  # where the critic has a trunk of its own
+
+
+@dataclass(kw_only=True)
+class Learner(Moved):
     """What training moves, with the tools it works with. Made by `learner`."""
 
     rule: Rule
-    policy: Policy
-    optimizer: Optimizer
     session: Session  # samples for training, from `behaviour`
     looking: Session  # samples for evaluation, from `policy`
     verifier: Verifier
     exact: bool  # the sampler's log-probabilities are the trainer's own
     behaviour: Policy  # the policy, or the copy that samples in its place
     reference: Policy | None = None  # frozen, where the rule needs one
-    critic: Policy | None = None  # a trunk of its own with a value head; the policy itself where they share one
-    critic_optimizer: Optimizer | None = None  # where the critic has a trunk of its own
     reward_model: RewardModel | None = None  # what training is paid by, in place of the verifier
 
     def collect(self, problems: Sequence[Problem], n: int, limit: int, seed: str) -> tuple[Group, ...]:
@@ -74,7 +80,7 @@ def learner(rule: Rule, policy: Policy, settings: TrainSettings, sampler: Sample
     apart = isinstance(rule, Preference) and rule.sampling != "online"
     behaviour = policy.reference() if apart else policy
     looking = sampler.open(policy)
-    made = Learner(
+    return Learner(
         rule=rule,
         policy=policy,
         optimizer=_optimizer(policy, settings.lr, settings.critic_lr, settings),
@@ -87,7 +93,6 @@ def learner(rule: Rule, policy: Policy, settings: TrainSettings, sampler: Sample
         critic=critic,
         critic_optimizer=critic_optimizer,
     )
-    return made
 
 
 def _optimizer(model: Policy, lr: float, head_lr: float, settings: TrainSettings) -> Optimizer:

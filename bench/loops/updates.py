@@ -15,7 +15,7 @@ from algorithms import ops
 from algorithms.base import Batch, Credit, PolicyGradient
 from algorithms.critic import ActorCritic
 from bench.config import TrainSettings
-from bench.loops.setup import Learner, Plan
+from bench.loops.setup import Learner, Moved, Plan
 from bench.policy import Policy
 from bench.rollout import Group
 from tasks.base import generator
@@ -58,25 +58,25 @@ class Step:
 
 
 def update(
-    learner: Learner, rule: PolicyGradient, settings: TrainSettings, rows: Rows, shown: Texts | None = None, *, policy: bool = True
+    models: Moved, rule: PolicyGradient, settings: TrainSettings, rows: Rows, shown: Texts | None = None, *, policy: bool = True
 ) -> Step | None:
     """Descend -(weight * objective).sum(), and beside it the critic's regression; None where the policy has no part in it.
 
     `shown` are demonstrations whose log-likelihood is raised along.
     """
-    shared = learner.critic is learner.policy
-    step = _policy_step(learner, rule, settings, rows, shown, shared) if policy else None
-    if isinstance(rule, ActorCritic) and learner.critic is not None and not (shared and step is not None and step.moved):
-        optimizer = learner.optimizer if learner.critic_optimizer is None else learner.critic_optimizer
-        _value_step(learner.critic, optimizer, rule, settings, rows)
+    shared = models.critic is models.policy
+    step = _policy_step(models, rule, settings, rows, shown, shared) if policy else None
+    if isinstance(rule, ActorCritic) and models.critic is not None and not (shared and step is not None and step.moved):
+        optimizer = models.optimizer if models.critic_optimizer is None else models.critic_optimizer
+        _value_step(models.critic, optimizer, rule, settings, rows)
     return step
 
 
-def _policy_step(learner: Learner, rule: PolicyGradient, settings: TrainSettings, rows: Rows, shown: Texts | None, shared: bool) -> Step:
-    learner.optimizer.zero_grad(set_to_none=True)
+def _policy_step(models: Moved, rule: PolicyGradient, settings: TrainSettings, rows: Rows, shown: Texts | None, shared: bool) -> Step:
+    models.optimizer.zero_grad(set_to_none=True)
     logp, entropy = [], []
     for part in rows.parts(settings.microbatch):
-        now = learner.policy.forward(part.prompts, part.completions, width=rows.width, entropy_gradient=rule.entropy_bonus > 0)
+        now = models.policy.forward(part.prompts, part.completions, width=rows.width, entropy_gradient=rule.entropy_bonus > 0)
         loss = -(part.credit.weight * rule.objective(now, part.batch, part.credit)).sum()
         if shared and isinstance(rule, ActorCritic) and now.value is not None:
             loss = loss + rule.value_coef * (part.credit.weight * rule.value_loss(now.value, part.batch, part.credit)).sum()
@@ -85,13 +85,13 @@ def _policy_step(learner: Learner, rule: PolicyGradient, settings: TrainSettings
         logp.append(now.logp.detach())
         entropy.append(now.entropy.detach())
     if shown is not None:
-        likelihood = learner.policy.forward(*shown).logp.sum() / sum(map(len, shown[1]))
+        likelihood = models.policy.forward(*shown).logp.sum() / sum(map(len, shown[1]))
         (-settings.ptx_coef * likelihood).backward()
-    norm = clip_grad_norm_(list(learner.policy.parameters()), settings.grad_clip)
+    norm = clip_grad_norm_(list(models.policy.parameters()), settings.grad_clip)
     seen = torch.cat(logp), torch.cat(entropy)
     moved = not _too_far(rule, seen[0], rows.batch)
     if moved:
-        learner.optimizer.step()
+        models.optimizer.step()
     return Step(float(norm), *seen, moved)
 
 
