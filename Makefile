@@ -1,15 +1,18 @@
 PYTHON ?= python3
 VENV ?= .venv
+# Where TRL and verl are compared with: an environment of its own, so that what they bring cannot change what a change is checked with.
+ORACLE_VENV ?= .oracle
 # Where the CPU build of torch comes from, beside the package index: PyPI's own Linux build brings several GB of CUDA libraries.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+ORACLE_INSTALL := $(ORACLE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 CORE := $(VENV)/.core
 DEV := $(VENV)/.dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow check format lint types contracts tidy gpu
+.PHONY: help demo test slow check format lint types contracts tidy gpu oracle
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +51,11 @@ gpu: ## GPU tests and measurements, with PYTHON as it is
 	PYTHONPATH=. $(PYTHON) -m pytest -q -m gpu -c /dev/null --rootdir=. --noconftest --import-mode=importlib -p no:cacheprovider tests/test_gpu.py
 	PYTHONPATH=. $(PYTHON) benchmarks/gpu.py
 
+oracle: $(ORACLE_VENV)/.ready ## compare every rule with TRL and verl, in an environment of its own (a package index, 3 GB)
+	$(ORACLE_VENV)/bin/bench check --against verl
+	$(ORACLE_VENV)/bin/bench check --against trl
+	$(ORACLE_VENV)/bin/pytest -q -m oracle
+
 # torch comes first and alone, so that only this one package is looked up in TORCH_INDEX. pip prefers 2.13.0+cpu to 2.13.0; where the index
 # cannot be reached, the build that the other indices offer is taken.
 $(CORE): pyproject.toml constraints.txt
@@ -58,4 +66,12 @@ $(CORE): pyproject.toml constraints.txt
 
 $(DEV): $(CORE)
 	$(INSTALL) -e ".[dev,full]"
+	@touch $@
+
+# verl's metadata asks for an older transformers than ours; what it needs of the rest is in the extra.
+$(ORACLE_VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(ORACLE_VENV)
+	$(ORACLE_INSTALL) --no-deps --retries 1 --extra-index-url $(TORCH_INDEX) torch
+	$(ORACLE_INSTALL) -e ".[oracle]" pytest hypothesis
+	$(ORACLE_INSTALL) --no-deps verl==0.9.1
 	@touch $@

@@ -173,11 +173,19 @@ def ls(
 
 @app.command()
 def check(
-    name: Annotated[str, typer.Argument(help="Algorithm, task, sampler or metric, ours or a third party's.")], as_json: AsJson = False
+    name: Annotated[str, typer.Argument(help="Algorithm, task, sampler or metric, ours or a third party's.")] = "",
+    against: Annotated[str, typer.Option(help="Compare with a peer's own functions instead: trl or verl. Without NAME, all it has.")] = "",
+    markdown: Annotated[bool, typer.Option("--markdown", help="With --against: print the tables the README holds.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Run the contracts every plug-in of its kind must keep; exit code 1 where one is broken."""
     from bench import listings
+    from bench.errors import ConfigError
 
+    if against:
+        raise typer.Exit(0 if listings.agreements(against, name or None, markdown, as_json) else 1)
+    if not name:
+        raise ConfigError("nothing to check: give the name of a plug-in, or a peer to compare with by --against")
     raise typer.Exit(0 if listings.checks(name, as_json) else 1)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,6 +14,9 @@ from rich.table import Table
 from bench import registry
 from bench.errors import unknown
 from bench.store import RunStore
+
+if TYPE_CHECKING:
+    from bench.peers import Agreement, Peer
 
 
 def plugins(kind: str, markdown: bool, as_json: bool) -> None:
@@ -74,6 +78,42 @@ def checks(name: str, as_json: bool) -> bool:
     if not as_json:
         Console().print(table)
     return held
+
+
+def agreements(peer: str, name: str | None, markdown: bool, as_json: bool) -> bool:
+    """How far a peer's own functions are from ours, for one rule or all; True where every difference is within its bounds.
+
+    Raises ConfigError for an unknown name, MissingError where the peer cannot be used.
+    """
+    from bench import peers
+
+    found = []
+    for each in peers.compare(peer, name):
+        found.append(each)
+        if as_json:
+            print(json.dumps({**asdict(each), "holds": each.holds}), flush=True)
+    if markdown:
+        print(peers.markdown(found), end="")
+    elif not as_json:
+        _print_agreements(peers.PEERS[peer], found)
+    return all(each.holds for each in found)
+
+
+def _print_agreements(peer: Peer, found: list[Agreement]) -> None:
+    title = f"{peer.title} {peer.version}"
+    table = Table("rule", "what", "settings", "difference", "allowed", "agrees", f"{peer.title}'s function", title=title)
+    differing = Table("rule", "settings", "difference", "as expected", "where it differs, or when it agrees", title=f"{title} by design")
+    for each in found:
+        mark = "[green]yes[/]" if each.holds else "[red]no[/]"
+        if each.by_design:
+            differing.add_row(each.rule, escape(each.settings), f"{each.difference:.1e}", mark, escape(each.note))
+        else:
+            allowed = "" if each.tolerance is None else f"{each.tolerance:.0e}"
+            table.add_row(each.rule, each.what, escape(each.settings), f"{each.difference:.1e}", allowed, mark, escape(each.note))
+    console = Console()
+    console.print(table)
+    if differing.row_count:
+        console.print(differing)
 
 
 def doctor(results: Path, as_json: bool) -> None:
