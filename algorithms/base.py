@@ -41,6 +41,11 @@ class Batch:
     def __post_init__(self) -> None:
         object.__setattr__(self, "mask", self.mask.bool())
 
+    @property
+    def longest(self) -> int:
+        """The most actions a path may have."""
+        return self.limit or self.mask.shape[1]
+
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
         moved: dict[str, Any] = {f.name: v.to(device) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}

@@ -55,16 +55,18 @@ class DAPO(GroupRelative):
         verdict = batch.correct if batch.correct is not None else ops.path_return(batch.reward, batch.mask)
         return ops.group_moments(verdict, batch.group)[2] > 0
 
-    def credit(self, batch: Batch) -> Credit:
+    def average(self, batch: Batch) -> Tensor:
         mask, dtype = batch.mask, batch.old_logp.dtype
-        returns = ops.path_return(self.shaped(batch), mask)
-        if self.overlong_soft and batch.limit is not None:
-            returns = returns + ops.overlong_penalty(mask.sum(-1).to(dtype), batch.limit, self.overlong_cache * batch.limit)
-        advantage = self.advantage(returns, batch)
         if self.overlong_filter and batch.truncated is not None:
             mask = mask & ~batch.truncated.bool().unsqueeze(-1)
-        average = ops.group_token_mean(mask, batch.group, dtype) if self.group_average else ops.token_mean(mask, dtype)
-        return Credit(advantage, average)
+        return ops.group_token_mean(mask, batch.group, dtype) if self.group_average else ops.token_mean(mask, dtype)
+
+    def credit(self, batch: Batch) -> Credit:
+        returns = ops.path_return(self.shaped(batch), batch.mask)
+        if self.overlong_soft and batch.limit is not None:
+            lengths = batch.mask.sum(-1).to(returns)
+            returns = returns + ops.overlong_penalty(lengths, batch.limit, self.overlong_cache * batch.limit)
+        return Credit(self.advantage(returns, batch), self.average(batch))
 
     def surrogate(self, now: Forward, batch: Batch, credit: Credit) -> Tensor:
         ratio = ops.log_ratio(now.logp, batch.old_logp, batch.mask).exp()

@@ -25,6 +25,10 @@ class GroupRelative(PolicyGradient):
         """(B, T) from (B,) returns."""
         return ops.per_action(ops.group_normalised(returns, batch.group, self.std_eps), batch.mask)
 
+    def average(self, batch: Batch) -> Tensor:
+        """(B, T) how much each action counts."""
+        return ops.sequence_mean(batch.mask, batch.old_logp.dtype)
+
     def credit(self, batch: Batch) -> Credit:
         returns = ops.path_return(self.shaped(batch), batch.mask)
-        return Credit(self.advantage(returns, batch), ops.sequence_mean(batch.mask, batch.old_logp.dtype))
+        return Credit(self.advantage(returns, batch), self.average(batch))

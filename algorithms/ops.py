@@ -37,6 +37,11 @@ def sequence_log_ratio(logp: Tensor, old_logp: Tensor, mask: Tensor) -> Tensor:
     return mean.clamp(-LOG_RATIO_LIMIT, SEQUENCE_LOG_RATIO_LIMIT)
 
 
+def path_log_ratio(logp: Tensor, old_logp: Tensor, mask: Tensor) -> Tensor:
+    """(B, 1) log-ratio of each whole path, held within +-20: the sum over its actions, not their mean."""
+    return log_ratio(logp, old_logp, mask).sum(-1, keepdim=True).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
+
+
 # Gates
 
 
@@ -108,7 +113,7 @@ def adapted_kl(coefficient: float, found: float, target: float, samples: int, ho
     return coefficient * (1 + min(max(found / target - 1, -0.2), 0.2) * samples / horizon)
 
 
-# Averaging: weights that sum to 1
+# Averaging: weights that sum to 1, except those of path_sum
 
 
 def token_mean(mask: Tensor, dtype: torch.dtype) -> Tensor:
@@ -120,6 +125,11 @@ def sequence_mean(mask: Tensor, dtype: torch.dtype) -> Tensor:
     """(B, T) 1 / (N n_i): the mean over the N non-empty paths of each path's mean over its n_i actions."""
     lengths = mask.sum(-1, keepdim=True)
     return mask.to(dtype) / lengths.clamp_min(1) / (lengths > 0).sum().clamp_min(1)
+
+
+def path_sum(mask: Tensor, length: int, dtype: torch.dtype) -> Tensor:
+    """(B, T) 1 / (N length) on every valid action: the mean over the N non-empty paths of a plain sum, over a constant length."""
+    return mask.to(dtype) / (mask.any(-1).sum().clamp_min(1) * length)
 
 
 def group_token_mean(mask: Tensor, group: Tensor, dtype: torch.dtype) -> Tensor:
@@ -197,14 +207,19 @@ def group_moments(x: Tensor, group: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return count, mean, torch.where(varies, deviation, torch.zeros_like(deviation))
 
 
+def group_centred(x: Tensor, group: Tensor) -> Tensor:
+    """(B,) x - mean within each group (Dr. GRPO, arXiv 2503.20783). Exactly 0 where `group_normalised` is."""
+    _, mean, deviation = group_moments(x, group)
+    return torch.where((deviation > 0) & ~x.isnan(), x - mean, torch.zeros_like(x))
+
+
 def group_normalised(x: Tensor, group: Tensor, eps: float) -> Tensor:
     """(B,) (x - mean) / (std + eps) within each group (DeepSeekMath, arXiv 2402.03300, section 4.1.2; Bessel's std).
 
     Exactly 0 where the group has no spread, where it has one member, and where x is NaN (a path that could not be scored).
     """
-    _, mean, deviation = group_moments(x, group)
-    alive = (deviation > 0) & ~x.isnan()
-    return torch.where(alive, (x - mean) / (deviation + eps), torch.zeros_like(x))
+    centred, deviation = group_centred(x, group), group_moments(x, group)[2]
+    return torch.where(centred == 0, centred, centred / (deviation + eps))
 
 
 def leave_one_out(x: Tensor, group: Tensor) -> Tensor:

@@ -68,9 +68,7 @@ class Reinforce(PolicyGradient):
         return torch.zeros_like(returns)
 
     def _weight(self, batch: Batch) -> Tensor:
-        weight = ops.token_mean(batch.mask, batch.old_logp.dtype)
         if self.normaliser == "tokens":
-            return weight
-        tokens, paths = batch.mask.sum(), batch.mask.any(-1).sum().clamp_min(1)
-        longest = 1 if self.normaliser == "paths" else batch.limit or batch.mask.shape[1]
-        return weight * tokens / (paths * longest)
+            return ops.token_mean(batch.mask, batch.old_logp.dtype)
+        longest = 1 if self.normaliser == "paths" else batch.longest
+        return ops.path_sum(batch.mask, longest, batch.old_logp.dtype)

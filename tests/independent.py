@@ -1,7 +1,8 @@
 """The rules' losses and slopes a second time, in plain Python with derivatives written out by hand: no torch, no shared formula.
 
 Sources: DeepSeekMath 2402.03300 eq. 3, DAPO 2503.14476 eq. 8 and 13, GSPO 2507.18071 eq. 5, 7, 13, SAPO 2511.20347 eq. 6, Williams 1992,
-RLOO 2402.14740, dual-clip 1912.09729 eq. 5, KL estimators after Schulman 2020.
+RLOO 2402.14740, dual-clip 1912.09729 eq. 5, KL estimators after Schulman 2020, GAE 1506.02438 eq. 16, PPO 1707.06347 eq. 7 and 9,
+Dr. GRPO 2503.20783, REINFORCE++ 2501.03262, CISPO 2506.13585 eq. 4, GMPO 2507.20673 eq. 4, VESPO 2602.10693.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ class Paths:
     truncated: list[bool] = field(default_factory=list)
     limit: int | None = None
     history: list[float] = field(default_factory=list)
+    old_value: Rows = field(default_factory=list)
+    value: Rows = field(default_factory=list)
 
     def valid(self, i: int) -> list[int]:
         return [t for t, on in enumerate(self.mask[i]) if on]
@@ -35,18 +38,10 @@ class Paths:
 def loss_and_slopes(rule: str, settings: dict[str, Any], paths: Paths) -> tuple[float, Rows]:
     """The loss, and its derivative along each current log-probability."""
     get = settings.get
-    rewards = [list(row) for row in paths.reward]
     beta, estimator, bonus = get("kl", 0.0), get("kl_estimator", "k3"), get("entropy_bonus", 0.0)
-    if estimator == "k1":
-        for i, row in enumerate(rewards):
-            for t in range(len(row)):
-                row[t] -= beta * (paths.old[i][t] - paths.ref[i][t])
-    if rule == "reinforce":
-        advantage, weight = _reinforce_advantage(settings, rewards, paths), _reinforce_weight(settings, paths)
-    else:
-        advantage, weight = _group_advantage(rule, settings, rewards, paths), _group_weight(rule, settings, paths)
+    advantage, weight = _advantage(rule, settings, _shaped(settings, paths), paths), _weight(rule, settings, paths)
     value, slopes = 0.0, [[0.0] * len(row) for row in paths.now]
-    for i in range(len(rewards)):
+    for i in range(len(paths.group)):
         for t in paths.valid(i):
             own, slope = _surrogate(rule, settings, paths, i, t, advantage[i][t])
             penalty, pull = _penalty(estimator, paths, i, t) if beta and estimator != "k1" else (0.0, 0.0)
@@ -55,12 +50,63 @@ def loss_and_slopes(rule: str, settings: dict[str, Any], paths: Paths) -> tuple[
     return -value, slopes
 
 
+def value_loss_and_slopes(rule: str, settings: dict[str, Any], paths: Paths) -> tuple[float, Rows]:
+    """The critic's loss, unweighted by value_coef, and its derivative along each current value."""
+    clip = settings.get("value_clip", 0.5 if rule == "ppo" else None)
+    advantage, weight = _generalised(rule, settings, _shaped(settings, paths), paths), _weight(rule, settings, paths)
+    loss, slopes = 0.0, [[0.0] * len(row) for row in paths.value]
+    for i in range(len(paths.group)):
+        for t in paths.valid(i):
+            old, now, target = paths.old_value[i][t], paths.value[i][t], paths.old_value[i][t] + advantage[i][t]
+            error, slope = (now - target) ** 2 / 2, now - target
+            if clip is not None and abs(now - old) > clip:
+                bounded = old + math.copysign(clip, now - old) - target
+                error, slope = (bounded**2 / 2, 0.0) if bounded**2 / 2 > error else (error, slope)
+            loss += weight[i][t] * error
+            slopes[i][t] = weight[i][t] * slope
+    return loss, slopes
+
+
+def _shaped(settings: dict[str, Any], paths: Paths) -> Rows:
+    """Rewards with the pull that k1 puts there."""
+    beta = settings.get("kl", 0.0) if settings.get("kl_estimator") == "k1" else 0.0
+    return [[r - beta * (o - f) for r, o, f in zip(*rows, strict=True)] for rows in zip(paths.reward, paths.old, paths.ref, strict=True)]
+
+
+def _advantage(rule: str, settings: dict[str, Any], rewards: Rows, paths: Paths) -> Rows:
+    if rule == "reinforce":
+        return _reinforce_advantage(settings, rewards, paths)
+    if rule == "reinforce_plus_plus":
+        return _reinforce_advantage(settings | {"baseline": "whiten"}, rewards, paths)
+    if rule in ("a2c", "ppo"):
+        plain = _generalised(rule, settings, rewards, paths)
+        return _whitened(plain, paths) if settings.get("whiten", rule == "ppo") else plain
+    return _group_advantage(rule, settings, rewards, paths)
+
+
+def _weight(rule: str, settings: dict[str, Any], paths: Paths) -> Rows:
+    if rule == "rloo":
+        return _reinforce_weight({"normaliser": "paths"}, paths)
+    if rule == "dr_grpo":
+        return _reinforce_weight({"normaliser": "limit"}, paths)
+    if rule in ("reinforce", "reinforce_plus_plus", "cispo", "vespo", "a2c", "ppo"):
+        return _reinforce_weight(settings, paths)
+    return _group_weight(rule, settings, paths)
+
+
 def _surrogate(rule: str, settings: dict[str, Any], paths: Paths, i: int, t: int, a: float) -> tuple[float, float]:
     """Value and coefficient of grad log pi: the column of the unification table, before the averaging weight."""
     get, r = settings.get, math.exp(paths.now[i][t] - paths.old[i][t])
     if rule == "reinforce":
         share = 1.0 if get("ratio_cap") is None else min(r, settings["ratio_cap"])
         return share * paths.now[i][t] * a, share * a
+    if rule == "a2c":
+        return paths.now[i][t] * a, a
+    if rule == "cispo":
+        share = min(max(r, get("ratio_floor", 0.0)), get("ratio_cap", 5.0))
+        return share * paths.now[i][t] * a, share * a
+    if rule in ("rloo", "gmpo", "vespo"):
+        return _whole_path(rule, settings, paths, i, t, a)
     if rule == "gspo":
         steps = paths.valid(i)
         s = math.exp(sum(paths.now[i][k] - paths.old[i][k] for k in steps) / len(steps))
@@ -70,6 +116,22 @@ def _surrogate(rule: str, settings: dict[str, Any], paths: Paths, i: int, t: int
     low = get("clip_low", 0.2) if rule == "dapo" else get("clip", 0.2)
     high = get("clip_high", 0.28) if rule == "dapo" else get("clip", 0.2)
     return _clip(r, a, low, high, get("dual_clip"))
+
+
+def _whole_path(rule: str, settings: dict[str, Any], paths: Paths, i: int, t: int, a: float) -> tuple[float, float]:
+    get, logs = settings.get, [paths.now[i][k] - paths.old[i][k] for k in paths.valid(i)]
+    whole, own = math.fsum(logs), paths.now[i][t] - paths.old[i][t]
+    if rule == "rloo":
+        value, slope = _clip(math.exp(whole), a, get("clip", 0.2), get("clip", 0.2), None)
+        return value / len(logs), slope
+    if rule == "vespo":
+        k, lam = (get("k_pos", 2.0), get("lam_pos", 3.0)) if a >= 0 else (get("k_neg", 3.0), get("lam_neg", 2.0))
+        share = math.exp(whole) ** k * math.exp(lam * (1 - math.exp(whole)))
+        return share * paths.now[i][t] * a, share * a
+    low, high = get("clip_low", 0.4), get("clip_high", 0.4)
+    bounded = [min(x, high) if a > 0 else max(x, -low) for x in logs]
+    mean = math.prod(math.exp(x) for x in bounded) ** (1 / len(logs))
+    return mean * a, mean * a * float(own <= high if a > 0 else own >= -low)
 
 
 def _clip(r: float, a: float, low: float, high: float, dual: float | None) -> tuple[float, float]:
@@ -119,6 +181,9 @@ def _group_advantage(rule: str, settings: dict[str, Any], rewards: Rows, paths: 
             advantage.append(0.0)
             continue
         mean = math.fsum(mates) / len(mates)
+        if rule in ("rloo", "dr_grpo"):
+            advantage.append(own - (mean if rule == "dr_grpo" else (math.fsum(mates) - own) / (len(mates) - 1)))
+            continue
         deviation = math.sqrt(math.fsum((x - mean) ** 2 for x in mates) / (len(mates) - 1))
         advantage.append((own - mean) / (deviation + settings.get("std_eps", 1e-4)))
     return [[a] * len(row) for a, row in zip(advantage, rewards, strict=True)]
@@ -150,12 +215,29 @@ def _reinforce_advantage(settings: dict[str, Any], rewards: Rows, paths: Paths) 
         for at, t in enumerate(steps):
             to_go[i][t] = math.fsum(gamma**k * row[later] for k, later in enumerate(steps[at:]))
     if baseline == "whiten":
-        pool = [to_go[i][t] for i in range(len(rewards)) for t in paths.valid(i)]
-        mean = math.fsum(pool) / len(pool)
-        scale = math.sqrt(math.fsum((x - mean) ** 2 for x in pool) / (len(pool) - 1) + 1e-8)
-        return [[(x - mean) / scale for x in row] for row in to_go]
+        return _whitened(to_go, paths)
     returns = [to_go[i][steps[0]] if (steps := paths.valid(i)) else 0.0 for i in range(len(rewards))]
     return [[x - _baseline(baseline, settings, returns, i, paths) for x in row] for i, row in enumerate(to_go)]
+
+
+def _whitened(rows: Rows, paths: Paths) -> Rows:
+    pool = [rows[i][t] for i in range(len(rows)) for t in paths.valid(i)]
+    mean = math.fsum(pool) / len(pool)
+    scale = math.sqrt(math.fsum((x - mean) ** 2 for x in pool) / (len(pool) - 1) + 1e-8)
+    return [[(x - mean) / scale for x in row] for row in rows]
+
+
+def _generalised(rule: str, settings: dict[str, Any], rewards: Rows, paths: Paths) -> Rows:
+    """The sum of (gamma lam)^k delta, written out for every action instead of run backwards."""
+    gamma, lam = settings.get("gamma", 1.0), settings.get("lam", 0.95 if rule == "ppo" else 1.0)
+    out = [[0.0] * len(row) for row in rewards]
+    for i, row in enumerate(rewards):
+        steps, value = paths.valid(i), paths.old_value[i]
+        following = [*(value[t] for t in steps), 0.0][1:]
+        delta = [row[t] + gamma * after - value[t] for t, after in zip(steps, following, strict=True)]
+        for at, t in enumerate(steps):
+            out[i][t] = math.fsum((gamma * lam) ** k * x for k, x in enumerate(delta[at:]))
+    return out
 
 
 def _baseline(name: str, settings: dict[str, Any], returns: list[float], i: int, paths: Paths) -> float:

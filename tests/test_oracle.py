@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 import torch
-from independent import Paths, Rows, loss_and_slopes
+from independent import Paths, Rows, loss_and_slopes, value_loss_and_slopes
 from torch import Tensor
 
 from algorithms import ops
+from algorithms.a2c import A2C
 from algorithms.base import Batch, Credit, Forward, PolicyGradient
+from algorithms.critic import ActorCritic
+from algorithms.ppo import PPO
 from algorithms.reinforce import Reinforce
 from bench.registry import load
 
@@ -71,6 +75,29 @@ def test_reinforce_matches_verl(case: dict[str, Any]) -> None:
     torch.testing.assert_close(slope, matrix(case["grad_logp"]), rtol=0, atol=2e-8)
 
 
+@pytest.mark.parametrize("case", stored("gae"))
+def test_generalised_advantages_match_verl(case: dict[str, Any]) -> None:
+    plain, value = case_batch(case | {"group": [0] * len(case["mask"]), "old_logp": case["value"]}), matrix(case["value"])
+    batch = replace(plain, old_value=value)
+    credit = A2C(**case["params"]).credit(batch)
+    assert credit.target is not None
+    returns = ops.masked(matrix(case["returns"]), batch.mask)
+    torch.testing.assert_close(credit.target, returns, rtol=0, atol=1e-12)
+    torch.testing.assert_close(credit.advantage, ops.masked(returns - value, batch.mask), rtol=0, atol=1e-12)
+    whitened = A2C(whiten=True, **case["params"]).credit(batch).advantage
+    torch.testing.assert_close(whitened, ops.masked(matrix(case["whitened_advantage"]), batch.mask), rtol=0, atol=2e-8)
+
+
+@pytest.mark.parametrize("case", stored("ppo_policy"))
+def test_ppo_policy_loss_matches_verl(case: dict[str, Any]) -> None:
+    rows = len(case["mask"])
+    batch = case_batch(case | {"group": [0] * rows, "reward": [0.0] * rows})
+    credit = Credit(ops.masked(matrix(case["advantage_tokens"]), batch.mask), ops.token_mean(batch.mask, torch.float64))
+    loss, slope = evaluated(PPO(**case["params"]), batch, Forward(matrix(case["logp"])), credit)
+    assert loss == pytest.approx(case["loss"], abs=2e-8)
+    torch.testing.assert_close(slope, matrix(case["grad_logp"]), rtol=0, atol=2e-8)
+
+
 @pytest.mark.parametrize("case", stored("kl"))
 @pytest.mark.parametrize("estimator", ["k1", "k2", "k3"])
 def test_kl_estimators_match_verl(case: dict[str, Any], estimator: str) -> None:
@@ -80,6 +107,14 @@ def test_kl_estimators_match_verl(case: dict[str, Any], estimator: str) -> None:
     torch.testing.assert_close(found.clamp(-10, 10) if estimator == "k3" else found, matrix(case[estimator]), rtol=0, atol=2e-8)
 
 
+CRITICS: list[tuple[str, dict[str, Any]]] = [
+    ("a2c", {}),
+    ("a2c", {"gamma": 0.9, "lam": 0.7, "value_clip": 0.1, "kl": 0.2, "kl_estimator": "k1"}),
+    ("a2c", {"whiten": True, "entropy_bonus": 0.1}),
+    ("ppo", {}),
+    ("ppo", {"clip": 0.05, "dual_clip": 1.1, "lam": 0.5, "value_clip": 0.05, "kl": 0.1, "kl_estimator": "k3"}),
+    ("ppo", {"whiten": False, "value_clip": None, "gamma": 0.8}),
+]
 SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("grpo", {}),
     ("grpo", {"clip": 0.05, "std_eps": 0.0}),
@@ -109,6 +144,19 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("reinforce", {"normaliser": "paths", "ratio_cap": 1.1}),
     ("reinforce", {"normaliser": "limit", "ratio_cap": 2.0, "kl": 0.2, "kl_estimator": "k1", "gamma": 0.8}),
     ("reinforce", {"baseline": "group_loo", "kl": 0.2, "kl_estimator": "k3", "entropy_bonus": 0.02}),
+    ("rloo", {}),
+    ("rloo", {"clip": 0.05, "kl": 0.1, "kl_estimator": "k1", "entropy_bonus": 0.02}),
+    ("dr_grpo", {}),
+    ("dr_grpo", {"clip": 0.1, "kl": 0.1, "kl_estimator": "k3"}),
+    ("reinforce_plus_plus", {}),
+    ("reinforce_plus_plus", {"gamma": 0.9, "clip": 0.1, "kl": 0.1, "kl_estimator": "k1"}),
+    ("cispo", {}),
+    ("cispo", {"ratio_floor": 0.9, "ratio_cap": 1.1, "kl": 0.1, "kl_estimator": "k2"}),
+    ("gmpo", {}),
+    ("gmpo", {"clip_low": 0.1, "clip_high": 0.2, "entropy_bonus": 0.1}),
+    ("vespo", {}),
+    ("vespo", {"k_pos": 0.5, "lam_pos": 0.0, "k_neg": 1.0, "lam_neg": 4.0}),
+    *CRITICS,
 ]
 
 
@@ -133,7 +181,9 @@ def random_paths(name: str) -> Paths:
             reward[i] = [0.0] * width
             reward[i][s] = 0.1
     now, ref = table(-0.5, 0.5, old), table(-0.4, 0.4, old)
-    return Paths(group, reward, mask, old, now, ref, table(0, 2), [n == 7 for n in lengths], 7, [random.random() for _ in range(4)])
+    entropy, history, value = table(0, 2), [random.random() for _ in range(4)], table(0, 1)
+    truncated = [n == 7 for n in lengths]
+    return Paths(group, reward, mask, old, now, ref, entropy, truncated, 7, history, value, table(-0.4, 0.4, value))
 
 
 def tensors(paths: Paths) -> tuple[Batch, Forward]:
@@ -146,8 +196,9 @@ def tensors(paths: Paths) -> tuple[Batch, Forward]:
         truncated=torch.tensor(paths.truncated),
         limit=paths.limit,
         history=torch.tensor(paths.history, dtype=torch.float64),
+        old_value=matrix(paths.old_value),
     )
-    return batch, Forward(matrix(paths.now), matrix(paths.entropy))
+    return batch, Forward(matrix(paths.now), matrix(paths.entropy), matrix(paths.value))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -160,6 +211,20 @@ def test_rules_match_plain_python(name: str, settings: dict[str, Any], seed: int
     wanted, slopes = loss_and_slopes(name, settings, paths)
     assert math.isfinite(wanted)
     assert loss == pytest.approx(wanted, abs=1e-12, rel=1e-12)
+    torch.testing.assert_close(slope, matrix(slopes), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("name", "settings"), CRITICS, ids=str)
+def test_critics_match_plain_python(name: str, settings: dict[str, Any], seed: int) -> None:
+    paths = random_paths(f"critic:{name}:{settings}:{seed}")
+    rule, (batch, now) = load("algorithms", name)(**settings), tensors(paths)
+    assert isinstance(rule, ActorCritic) and now.value is not None
+    value, credit = now.value.requires_grad_(), rule.credit(batch)
+    loss = (credit.weight * rule.value_loss(value, batch, credit)).sum()
+    (slope,) = torch.autograd.grad(loss, value)
+    wanted, slopes = value_loss_and_slopes(name, settings, paths)
+    assert float(loss.detach()) == pytest.approx(wanted, abs=1e-12)
     torch.testing.assert_close(slope, matrix(slopes), rtol=1e-12, atol=1e-12)
 
 

@@ -13,14 +13,20 @@ import torch
 
 from algorithms.a2c import A2C
 from algorithms.base import Forward, PolicyGradient, Rule
+from algorithms.cispo import CISPO
 from algorithms.dapo import DAPO
 from algorithms.dpo import DPO
+from algorithms.dr_grpo import DrGRPO
+from algorithms.gmpo import GMPO
 from algorithms.grpo import GRPO
 from algorithms.gspo import GSPO
 from algorithms.ppo import PPO
 from algorithms.random_reward import RandomReward
 from algorithms.reinforce import Reinforce
+from algorithms.reinforce_plus_plus import ReinforcePlusPlus
+from algorithms.rloo import RLOO
 from algorithms.sapo import SAPO
+from algorithms.vespo import VESPO
 from bench import checks
 from bench.checks import learning
 from bench.checks.batches import batch, forward, loss, tensors
@@ -28,7 +34,7 @@ from bench.checks.expect import DoesNotApply
 from bench.registry import load, names
 
 POLICY_GRADIENTS = [name for name in names("algorithms") if issubclass(load("algorithms", name), PolicyGradient)]
-WITHOUT_RATIO = ("cispo", "sft_on_correct")  # take several steps per batch, and weigh log pi by something that has no slope
+WITHOUT_RATIO = ("cispo", "sft_on_correct", "vespo")  # take several steps per batch, and weigh log pi by something that has no slope
 
 
 EVERY = [
@@ -65,6 +71,12 @@ VARIANTS: list[Rule] = [
     DPO(beta=1.0, label_smoothing=0.2),
     DPO(per_token=True, sft_coef=0.5, matching="all"),
     RandomReward(probability=0.2),
+    RLOO(clip=0.05, kl=0.1),
+    DrGRPO(clip=0.1),
+    ReinforcePlusPlus(gamma=0.9, kl=0.1),
+    CISPO(ratio_floor=0.9, ratio_cap=1.1),
+    GMPO(clip_low=0.05, clip_high=0.1),
+    VESPO(k_pos=0.0, lam_neg=0.5),
 ]
 
 

@@ -54,6 +54,24 @@ def sapo_loss(rule: Any, of: Batch, now: Forward) -> Tensor:
     return loss(rule, of, now, loss_type="sapo", sapo_temperature_pos=rule.tau_pos, sapo_temperature_neg=rule.tau_neg)
 
 
+def dr_grpo_loss(rule: Any, of: Batch, now: Forward) -> Tensor:
+    return loss(rule, of, now, loss_type="dr_grpo", epsilon=rule.clip)
+
+
+def cispo_loss(rule: Any, of: Batch, now: Forward) -> Tensor:
+    return loss(rule, of, now, loss_type="cispo", epsilon_high=rule.ratio_cap)
+
+
+def vespo_loss(rule: Any, of: Batch, now: Forward) -> Tensor:
+    better = {"vespo_k_pos": rule.k_pos, "vespo_lambda_pos": rule.lam_pos}
+    worse = {"vespo_k_neg": rule.k_neg, "vespo_lambda_neg": rule.lam_neg}
+    return loss(rule, of, now, loss_type="vespo", **better, **worse)
+
+
+def rloo_loss(rule: Any, of: Batch, now: Forward) -> Tensor:
+    return loss(rule, of, now, trainer="trl.trainer.rloo_trainer:RLOOTrainer", epsilon=rule.clip)
+
+
 def pairs(seed: str) -> tuple[Tensor, Tensor, Side, Side]:
     """Logits (12, 9, 5) that ask for gradients, tokens (12, 9), and the two sides of 6 pairs of lengths from 1 to 8."""
     of = batches.batch(f"peers:pairs:{seed}")
@@ -155,6 +173,34 @@ CASES = {
             loss=sapo_loss,
             settings=({}, {"tau_pos": 3.0, "tau_neg": 0.7}, {"tau_pos": 2.0, "tau_neg": 0.5, "kl": 0.1}),
             tolerance=FLOAT32,
+        ),
+        Counterpart(
+            rule="dr_grpo",
+            function="GRPOTrainer, dr_grpo",
+            loss=dr_grpo_loss,
+            settings=({}, {"clip": 0.1, "kl": 0.3, "kl_estimator": "k3"}),
+            tolerance=EXACT,
+        ),
+        Counterpart(
+            rule="cispo",
+            function="GRPOTrainer, cispo",
+            loss=cispo_loss,
+            settings=({}, {"ratio_cap": 1.2}, {"ratio_cap": 1.2, "kl": 0.1, "kl_estimator": "ratio_k3"}),
+            tolerance=EXACT,
+        ),
+        Counterpart(
+            rule="vespo",
+            function="GRPOTrainer, vespo",
+            loss=vespo_loss,
+            settings=({}, {"k_pos": 0.5, "lam_pos": 1.0, "k_neg": 1.5, "lam_neg": 4.0}),
+            tolerance=EXACT,
+        ),
+        Counterpart(
+            rule="rloo",
+            function="RLOOTrainer",
+            loss=rloo_loss,
+            settings=({}, {"clip": 0.5}, {"kl": 0.2, "kl_estimator": "k1"}),
+            tolerance=EXACT,
         ),
     ),
     "dpo": dpo,

@@ -67,13 +67,10 @@ def adaptation() -> Iterator[Agreement]:
 
 
 def leave_one_out() -> Iterator[Agreement]:
-    """Less the mean of the others, for groups of four."""
-    apart = []
-    for of, _ in questions(empty=True):
-        returns = ops.path_return(of.reward, of.mask)
-        theirs, _ = verl.core().compute_rloo_outcome_advantage(ops.masked(of.reward, of.mask), verl.mask(of), of.group.numpy())
-        apart.append(gap(ops.per_action(returns - ops.leave_one_out(returns, of.group), of.mask), theirs))
-    yield part("leave one out", "advantage", "groups of 4", largest(apart), 1e-12, "compute_rloo_outcome_advantage")
+    """Less the mean of the others, for groups of four; the ratio and the clip are not verl's."""
+    rule = load("algorithms", "rloo")()
+    apart = [gap(rule.credit(of).advantage, verl.leave_one_out(rule, of)) for of, _ in questions(empty=True, outcome=True)]
+    yield part("rloo", "advantage", "defaults", largest(apart), 1e-12, "compute_rloo_outcome_advantage")
 
 
 def part(name: str, what: str, settings: str, difference: float, tolerance: float, note: str) -> Agreement:
@@ -103,6 +100,6 @@ CASES = {
     "kl": divergences,
     "averaging": averages,
     "whitening": whitening,
-    "leave one out": leave_one_out,
+    "rloo": leave_one_out,
     "adaptive kl": adaptation,
 }

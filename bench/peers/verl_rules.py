@@ -91,6 +91,32 @@ def sapo_loss(rule: Any, of: Batch, now: Forward) -> Tensor:
     return verl.with_terms(loss, rule, of, now, PATHS)
 
 
+def dr_grpo_loss(rule: Any, of: Batch, now: Forward) -> Tensor:
+    """() the clip on centred rewards, summed by paths over a constant."""
+    loss = clipped_loss(of, now, verl.centred_advantage(rule, of), SCALED, rule.clip, rule.clip, None)
+    return verl.with_terms(loss, rule, of, now, SCALED)
+
+
+def reinforce_plus_plus_loss(rule: Any, of: Batch, now: Forward) -> Tensor:
+    """() the clip on whitened returns, averaged by tokens."""
+    loss = clipped_loss(of, now, verl.whitened_returns(rule, of), TOKENS, rule.clip, rule.clip, None)
+    return verl.with_terms(loss, rule, of, now, TOKENS)
+
+
+def cispo_loss(rule: Any, of: Batch, now: Forward) -> Tensor:
+    """() weights within bounds, averaged by tokens."""
+    bounds = {"clip_ratio_low": 1 - rule.ratio_floor, "clip_ratio_high": rule.ratio_cap - 1}
+    loss = verl.policy_loss("cispo", of, now, verl.group_advantage(rule, of), TOKENS, **bounds)
+    return verl.with_terms(loss, rule, of, now, TOKENS)
+
+
+def gmpo_loss(rule: Any, of: Batch, now: Forward) -> Tensor:
+    """() geometric means, averaged by paths."""
+    bounds = {"clip_ratio_low": rule.clip_low, "clip_ratio_high": rule.clip_high}
+    loss = verl.policy_loss("geo_mean", of, now, verl.group_advantage(rule, of), PATHS, **bounds)
+    return verl.with_terms(loss, rule, of, now, PATHS)
+
+
 PULLS = tuple({"kl": 0.3, "kl_estimator": name} for name in ("k1", "k2", "k3", "k3+"))
 GROUPS: dict[str, Any] = {"advantage": verl.group_advantage, "tolerance": COUNTS, "empty": True}
 CRITICS: dict[str, Any] = {"advantage": lambda rule, of: verl.generalised(rule, of)[0], "tolerance": COUNTS, "empty": True}
@@ -176,5 +202,33 @@ CASES = cases(
         loss=sapo_loss,
         settings=({}, {"tau_pos": 3.0, "tau_neg": 0.5}, {"tau_pos": 2.0, "kl": 0.1, "kl_estimator": "k3"}),
         **(GROUPS | {"tolerance": 1e-7}),
+    ),
+    Counterpart(
+        rule="dr_grpo",
+        function="vanilla, grpo without its deviation",
+        loss=dr_grpo_loss,
+        settings=({}, {"clip": 0.1, "kl": 0.2, "kl_estimator": "k2"}),
+        **(GROUPS | {"advantage": verl.centred_advantage}),
+    ),
+    Counterpart(
+        rule="reinforce_plus_plus",
+        function="vanilla, reinforce_plus_plus",
+        loss=reinforce_plus_plus_loss,
+        settings=({}, {"gamma": 0.9, "clip": 0.1, "kl": 0.2, "kl_estimator": "k1"}),
+        **(GROUPS | {"advantage": verl.whitened_returns}),
+    ),
+    Counterpart(
+        rule="cispo",
+        function="cispo, grpo",
+        loss=cispo_loss,
+        settings=({}, {"ratio_floor": 0.9, "ratio_cap": 1.1}, {"ratio_cap": 1.5, "kl": 0.1, "kl_estimator": "k3+"}),
+        **GROUPS,
+    ),
+    Counterpart(
+        rule="gmpo",
+        function="geo_mean, grpo",
+        loss=gmpo_loss,
+        settings=({}, {"clip_low": 0.1, "clip_high": 0.2}, {"kl": 0.1, "kl_estimator": "k3", "entropy_bonus": 0.05}),
+        **(GROUPS | {"empty": False}),
     ),
 )
