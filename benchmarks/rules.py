@@ -35,14 +35,20 @@ def command(rule: str, task: str, seed: int, settings: Sequence[str], results: s
     return base + more + [part for pair in settings for part in ("--set", pair)]
 
 
+def call(asked: Sequence[str]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The records of one run, and its closing line. Ends the program where the run fails."""
+    done = subprocess.run(asked, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    shown = " ".join(asked[4:])
+    if done.returncode:
+        raise SystemExit(f"{shown}: {done.stderr.strip()}")
+    print(f"{shown}: done", file=sys.stderr, flush=True)
+    *records, last = [json.loads(line) for line in done.stdout.splitlines()]
+    return records, last
+
+
 def run(rule: str, task: str, seed: int, settings: Sequence[str], results: str, budget: int = 0) -> list[dict[str, Any]]:
     """The records of one run."""
-    asked = command(rule, task, seed, settings, results, budget)
-    done = subprocess.run(asked, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    if done.returncode:
-        raise SystemExit(f"{rule} on {task}, seed {seed}: {done.stderr.strip()}")
-    print(f"{rule} on {task}, seed {seed} {' '.join(settings)} done", file=sys.stderr, flush=True)
-    return [json.loads(line) for line in done.stdout.splitlines()][:-1]
+    return call(command(rule, task, seed, settings, results, budget))[0]
 
 
 def figures(records: list[dict[str, Any]]) -> dict[str, float]:
