@@ -2,8 +2,8 @@
 
     python benchmarks/rates.py --results results/rates
 
-A rule's rate is the one with the best mean score over the tasks. The last line printed for a rule names it. Each run is the ordinary
-command, so an interrupted search goes on where it was.
+A rule's rate is the one with the best mean score over the tasks; of equals, the higher. Each run is the ordinary command, so an
+interrupted search goes on where it was.
 """
 
 from __future__ import annotations
@@ -42,9 +42,10 @@ def main() -> None:
     print("|---" * (len(tasks) + 3) + "|")
     for rule in rules:
         means = {rate: mean(found[rule, rate, task] for task in tasks) for rate in rates}
+        chosen = max(rates, key=lambda rate: (means[rate], float(rate)))
         for rate in rates:
             scores = " | ".join(f"{found[rule, rate, task]:.3f}" for task in tasks)
-            print(f"| {rule} | {rate} | {scores} | {means[rate]:.3f}{' (chosen)' if means[rate] == max(means.values()) else ''} |")
+            print(f"| {rule} | {rate} | {scores} | {means[rate]:.3f}{' (chosen)' if rate == chosen else ''} |")
 
 
 if __name__ == "__main__":
