@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -10,15 +11,25 @@ from torch import Tensor
 
 from algorithms import ops
 from algorithms.base import Batch, Credit, Forward, PolicyGradient
+from algorithms.cispo import CISPO
 from algorithms.dapo import DAPO
+from algorithms.dr_grpo import DrGRPO
+from algorithms.gmpo import GMPO
 from algorithms.grpo import GRPO
 from algorithms.gspo import GSPO
+from algorithms.ppo import PPO
 from algorithms.reinforce import Reinforce
+from algorithms.reinforce_plus_plus import ReinforcePlusPlus
+from algorithms.rloo import RLOO
 from algorithms.sapo import SAPO
+from algorithms.vespo import VESPO
 from bench.checks.batches import ACTIONS, PATHS, batch, close, forward, gradients, loss, step
 
 EVEN = torch.full((PATHS,), 5)
-GROUP_RULES = [GRPO(), DAPO(overlong_soft=False), GSPO(), GSPO(per_token=True), SAPO(), SAPO(gate="tanh"), SAPO(tau_pos=9.0)]
+GROUP_RULES = [
+    *(GRPO(), DAPO(overlong_soft=False), GSPO(), GSPO(per_token=True), SAPO(), SAPO(gate="tanh"), SAPO(tau_pos=9.0)),
+    *(CISPO(), GMPO(), VESPO()),
+]
 
 
 @pytest.mark.parametrize("rule", GROUP_RULES, ids=repr)
@@ -31,11 +42,14 @@ def test_on_policy_all_group_rules_take_the_same_step(rule: PolicyGradient) -> N
     close(found, wanted, "gradient")
 
 
+DIFFERENT = [GRPO(), DAPO(overlong_soft=False), GSPO(), SAPO(), CISPO(ratio_cap=1.2), GMPO(), VESPO(), Reinforce(), DrGRPO(), RLOO()]
+
+
 def test_off_policy_they_do_not() -> None:
     """Or nothing would be compared."""
     of = batch("differ", lengths=EVEN)
     now = forward(of, "differ", 0.5)
-    found = [step(rule, now, of)[1]["logp"] for rule in (GRPO(), DAPO(overlong_soft=False), GSPO(), SAPO(), Reinforce())]
+    found = [step(rule, now, of)[1]["logp"] for rule in DIFFERENT]
     for i, one in enumerate(found):
         assert all((one - other).abs().max() > 1e-3 for other in found[:i])
 
@@ -57,6 +71,39 @@ def test_dividing_by_the_limit_is_the_mean_times_the_filled_share() -> None:
     of = batch("limit", lengths=EVEN)
     wanted = 5 / ACTIONS * ops.sequence_mean(of.mask, torch.float64)
     close(Reinforce(normaliser="limit").credit(of).weight, wanted, "weight", 1e-15)
+
+
+def test_dr_grpo_divides_by_the_limit_where_grpo_divides_by_the_length() -> None:
+    of = batch("limit", lengths=EVEN)
+    credit = GRPO(std_eps=0.0).credit(of)
+    deviation = ops.group_moments(ops.path_return(of.reward, of.mask), of.group)[2].unsqueeze(-1)
+    wanted = credit.weight * credit.advantage * deviation * 5 / ACTIONS
+    found = DrGRPO().credit(of)
+    close(found.weight * found.advantage, wanted, "weighted advantage")
+
+
+def test_rloo_is_the_centred_return_without_its_own_share() -> None:
+    """G / (G - 1) times what Dr. GRPO takes; on policy, the step of REINFORCE with that baseline and a plain sum over actions."""
+    of = batch("leave one out")
+    of = of.repaid(ops.path_return(of.reward, of.mask))  # the answer pays, so that every action's return is the path's
+    size = (of.group.unsqueeze(-1) == of.group).sum(-1, keepdim=True)
+    close(RLOO().credit(of).advantage, DrGRPO().credit(of).advantage * size / (size - 1).clamp_min(1), "advantage")
+    slopes = [step(rule, Forward(of.old_logp), of)[1]["logp"] for rule in (RLOO(), Reinforce(baseline="group_loo", normaliser="paths"))]
+    close(*slopes, "gradient")
+
+
+def test_reinforce_plus_plus_is_ppo_without_a_critic() -> None:
+    """PPO's clip on values of 0 and lambda = 1 sees the same whitened returns."""
+    of = replace(batch("plus"), old_value=torch.zeros_like(batch("plus").reward), bootstrap=None, end=None)
+    same_step(ReinforcePlusPlus(), PPO(lam=1.0, value_coef=0.0), of, forward(of, "plus", 0.5))
+
+
+def test_the_rules_of_whole_completions_are_grpo_on_single_actions() -> None:
+    of = batch("single", lengths=torch.ones(PATHS, dtype=torch.long))
+    now = forward(of, "single", 0.5)
+    same_step(GMPO(clip_low=math.log(1 / 0.8), clip_high=math.log(1.2)), GRPO(), of, now)
+    credit = RLOO().credit(of)
+    close(loss(RLOO(), now, of, credit), loss(GRPO(), now, of, credit), "loss")
 
 
 def test_gspo_is_grpo_on_single_actions() -> None:
