@@ -4,9 +4,8 @@
     python benchmarks/rules.py --setting reuse --tasks gsm8k --seeds 3
 
 Each run is the ordinary command, so an interrupted benchmark goes on where it was. "near" is near on-policy: four optimizer steps on each
-rollout batch, once over. "reuse" passes four times over each batch, where the rules' gates have work to do. REINFORCE as published takes
-one step per batch in either; reuse gives it truncated importance weights, so that it may take sixteen, and the others' learning rate, for
-its own was chosen for one step.
+rollout batch, once over. "reuse" passes four times over each batch, where the rules' gates have work to do. REINFORCE and A2C as published
+take one step per batch in either; reuse gives REINFORCE truncated importance weights, so that it may take sixteen.
 """
 
 from __future__ import annotations
@@ -54,6 +53,7 @@ def run(rule: str, task: str, seed: int, settings: Sequence[str], results: str, 
 def figures(records: list[dict[str, Any]]) -> dict[str, float]:
     """Headline figures of one run; means over the steps where a figure is one of training."""
     evaluated = [r["eval_score"] for r in records if r["eval_score"] is not None]
+    last = next(r["probes"] for r in reversed(records) if r["eval_score"] is not None)
 
     def over(key: str) -> float:
         return mean([r["probes"][key] for r in records if key in r["probes"]] or [float("nan")])
@@ -62,12 +62,13 @@ def figures(records: list[dict[str, Any]]) -> dict[str, float]:
         "start": evaluated[0],
         "end": evaluated[-1],
         "best": max(evaluated),
+        "pass@8": last.get("eval/pass@8", float("nan")),
         "entropy": next(r["probes"]["entropy/token"] for r in reversed(records) if "entropy/token" in r["probes"]),
         "gate": over("gate"),
         "gate/min": min((r["probes"]["gate"] for r in records if "gate" in r["probes"]), default=float("nan")),
         "kl_old": over("kl_old/k3"),
         "kl_ref": next((r["probes"]["kl_ref/k1"] for r in reversed(records) if "kl_ref/k1" in r["probes"]), float("nan")),
-        "length": records[-1]["probes"]["eval/length"],
+        "length": last["eval/length"],
         "updates": records[-1]["updates"],
         "cpu_seconds": records[-1]["cpu_seconds"],
     }
@@ -90,22 +91,33 @@ def main() -> None:
     cells.sort(key=lambda cell: cell[1])
 
     def one(cell: tuple[str, str, int]) -> dict[str, float]:
-        capped = ["algo.ratio_cap=2", "train.lr=3e-4"] if reuse and cell[0] == "reinforce" else []
+        capped = ["algo.ratio_cap=2"] if reuse and cell[0] == "reinforce" else []
         return figures(run(*cell, [*reuse, *capped, *arguments.set], arguments.results, arguments.budget))
 
     with ThreadPoolExecutor(arguments.workers) as pool:
         found = dict(zip(cells, pool.map(one, cells), strict=True))
-    print("| task | rule | start | end (each seed) | end | entropy | gate (lowest) | KL to old | KL to start | length | updates | CPU-s |")
-    print("|---" * 12 + "|")
+    print(HEADER + "\n" + "|---" * HEADER.count(" |") + "|")
     for task, rule in product(arguments.tasks.split(","), arguments.rules.split(",")):
         runs = [found[rule, task, seed] for seed in range(arguments.seeds)]
-        average = {key: mean(r[key] for r in runs) for key in runs[0]}
-        ends = " ".join(f"{r['end']:.3f}" for r in runs)
-        print(
-            f"| {task} | {rule} | {average['start']:.3f} | {ends} | {average['end']:.3f} | {average['entropy']:.3f} "
-            f"| {average['gate']:.3f} ({average['gate/min']:.3f}) | {average['kl_old']:.5f} | {average['kl_ref']:.3f} | "
-            f"{average['length']:.1f} | {average['updates']:.0f} | {average['cpu_seconds']:.0f} |"
-        )
+        print(row(task, rule, runs, [found[r, t, s] for r, t, s in cells if (r, t) == ("grpo", task)]))
+
+
+HEADER = (
+    "| task | rule | start | end (each seed) | end | pass@8 | entropy | gate (lowest) | KL to old | KL to start | length | updates "
+    "| CPU-s | of GRPO's |"
+)
+
+
+def row(task: str, rule: str, runs: list[dict[str, float]], grpo: list[dict[str, float]]) -> str:
+    """One line of the table, with the cost in CPU time as a multiple of GRPO's runs of the same task, where there are any."""
+    average = {key: mean(r[key] for r in runs) for key in runs[0]}
+    cost = f"{average['cpu_seconds'] / mean(r['cpu_seconds'] for r in grpo):.2f}" if grpo else ""
+    ends = " ".join(f"{r['end']:.3f}" for r in runs)
+    return (
+        f"| {task} | {rule} | {average['start']:.3f} | {ends} | {average['end']:.3f} | {average['pass@8']:.3f} | {average['entropy']:.3f} "
+        f"| {average['gate']:.3f} ({average['gate/min']:.3f}) | {average['kl_old']:.5f} | {average['kl_ref']:.3f} "
+        f"| {average['length']:.1f} | {average['updates']:.0f} | {average['cpu_seconds']:.0f} | {cost} |"
+    )
 
 
 if __name__ == "__main__":
