@@ -25,7 +25,7 @@ class Side:
 
 @dataclass(frozen=True, kw_only=True)
 class Preference(Rule, ABC):
-    """A rule that learns from pairs of completions of one prompt, the better of which the verifier tells."""
+    """A rule that learns from pairs of completions of one prompt, the better of which the task or a reward model tells."""
 
     matching: Literal["random", "all", "best_worst"] = "random"  # random: without replacement, as many pairs as the smaller side has
     min_margin: float = 0.0  # smallest difference in reward that makes a pair, exclusive

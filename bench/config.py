@@ -108,7 +108,7 @@ class RunSpec:
     sampler: Choice
     model: Choice  # settings hold the digest of the weights, so another base is another run
     seed: int
-    budget: int  # completions generated for training
+    budget: int  # completions generated for training, those of a reward model included; the last rollout batch may go beyond
     train: TrainSettings = TrainSettings()
     reward: Choice = Choice("verifier")  # what pays for a completion: the task's verifier, or a model that is trained first
 

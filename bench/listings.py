@@ -55,7 +55,8 @@ def runs(store: RunStore, as_json: bool) -> None:
         scores = [r.eval_score for r in info.records() if r.eval_score is not None]
         samples = str(info.last.samples) if info.last else "0"
         score = f"{scores[-1]:.3f}" if scores else ""
-        table.add_row(info.run_id, info.spec.table, info.spec.algorithm.name, str(info.spec.seed), info.state, samples, score)
+        paid = " (reward model)" if info.spec.reward.name == "model" else ""
+        table.add_row(info.run_id, info.spec.table, info.spec.algorithm.name + paid, str(info.spec.seed), info.state, samples, score)
     Console().print(table)
 
 
@@ -74,7 +75,8 @@ def checks(name: str, as_json: bool) -> bool:
             if as_json:
                 print(json.dumps({"kind": kind, **asdict(outcome)}), flush=True)
             else:
-                table.add_row(outcome.title, "[green]yes[/]" if outcome.passed else "[red]no[/]", escape(outcome.detail))
+                holds = "-" if not outcome.applies else "[green]yes[/]" if outcome.passed else "[red]no[/]"
+                table.add_row(outcome.title, holds, escape(outcome.detail))
     if not as_json:
         Console().print(table)
     return held

@@ -53,6 +53,7 @@ def resolve(request: Request) -> RunSpec:
     reward = _reward(request, rule, given["reward"])
     budget = request.budget or known.budget
     _check(request, rule, train, budget)
+    _check_terms(request, rule, train)
     _check_reward(reward, train, budget)
     return RunSpec(
         algorithm=Choice(request.algorithm, asdict(rule)),
@@ -92,6 +93,19 @@ def _check(request: Request, rule: Any, train: TrainSettings, budget: int) -> No
         )
 
 
+def _check_terms(request: Request, rule: Any, train: TrainSettings) -> None:
+    """Raises ConfigError for a term beside the rule's own that would be left out without a word."""
+    from algorithms.preference import Preference
+
+    if getattr(rule, "kl_target", None) is not None and not rule.kl > 0:
+        raise ConfigError(f"algo.kl_target adapts algo.kl, and algo.kl is {rule.kl:g}; set algo.kl above 0, such as {RLHF['kl']}")
+    if train.ptx_coef > 0 and isinstance(rule, Preference):
+        raise ConfigError(
+            f"train.ptx_coef is {train.ptx_coef:g}, but {request.algorithm} learns from pairs and from no demonstrations; "
+            "leave it at 0, or choose another algorithm"
+        )
+
+
 def _reward(request: Request, rule: Any, given: dict[str, Any]) -> Choice:
     """Raises ConfigError for an unknown source of rewards, and for a rule that cannot do without verdicts."""
     if request.reward not in REWARDS:
@@ -100,8 +114,9 @@ def _reward(request: Request, rule: Any, given: dict[str, Any]) -> Choice:
         if given:
             raise ConfigError(f"reward.{next(iter(given))} is a setting of the reward model; add --reward model, or leave it out")
         return Choice("verifier")
-    if rule.verdicts:
-        raise ConfigError(f"{request.algorithm} learns from verdicts, which a reward model does not give; choose another algorithm")
+    if rule.verdicts or rule.control:
+        why = "learns from verdicts, which a reward model does not give" if rule.verdicts else "is a control of what the verifier pays"
+        raise ConfigError(f"{request.algorithm} {why}; leave out --reward model, or choose another algorithm")
     return Choice("model", asdict(build(RewardSettings, "reward", given)))
 
 

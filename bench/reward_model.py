@@ -6,6 +6,7 @@ model's in every record, so what the policy gains by fooling the model shows as 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -23,7 +24,9 @@ from bench.policy import Policy
 from bench.rollout import Group, collect, rows
 from bench.samplers.base import Session
 from bench.verifying import Verifier
-from tasks.base import TextTask
+from tasks.base import Problem, TextTask
+
+DRAWS = 100  # training problems looked through, at most, for each prompt to measure on
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,11 @@ class Facts:
     deviation: float
     slope: float  # sigmoid(slope * score + offset) is the chance that a completion is right
     offset: float
-    prompts: int  # drawn from the training problems
+    drawn: int  # training problems taken from their stream
     samples: int
     tokens: int
+    seconds: float = 0.0  # wall clock, of all of its making
+    cpu_seconds: float = 0.0
 
 
 class RewardModel:
@@ -75,6 +80,16 @@ class RewardModel:
         normalised = (float(scores.mean()) - self.facts.mean) / self.facts.deviation
         return {"eval/model_score": normalised, "eval/model_belief": belief, "eval/model_gap": belief - right}
 
+    def quality(self) -> dict[str, float]:
+        """How well it tells right from wrong on prompts that it did not learn from."""
+        known = self.facts
+        return {
+            "reward_model/pairs": float(known.pairs),
+            "reward_model/accuracy": known.accuracy,
+            "reward_model/margin": known.margin,
+            "reward_model/calibration_error": known.calibration_error,
+        }
+
     def to_json(self) -> dict[str, Any]:
         """The facts as JSON values."""
         return asdict(self.facts)
@@ -85,9 +100,10 @@ def train(
 ) -> RewardModel:
     """A reward model on a copy of the start policy's trunk, from fresh completions of training problems.
 
-    Raises ConfigError where the completions give no pair to learn from or none to measure on.
+    Raises ConfigError where the task has too few prompts, and where the completions give no pair to learn from or none to measure on.
     """
-    problems = list(islice(task.problems("train", seed), settings.prompts + settings.measured))
+    wall, cpu = time.perf_counter(), time.process_time()
+    problems, drawn = _problems(task, settings, seed)
     groups = collect(start, session, verifier, problems, settings.completions, limit, f"reward:{seed}")
     learnt, measured = groups[: settings.prompts], groups[settings.prompts :]
     mixed = [g for g in learnt if len({s.correct for s in g.scores}) > 1]
@@ -98,7 +114,24 @@ def train(
         )
     model = start.copy().with_values()
     _fit(model, mixed, settings, seed)
-    return RewardModel(model, _measure(model, measured, int(comparisons(*_verdicts(mixed)).sum()), groups))
+    facts = _measure(model, measured, int(comparisons(*_verdicts(mixed)).sum()), groups, drawn)
+    return RewardModel(model, replace(facts, seconds=time.perf_counter() - wall, cpu_seconds=time.process_time() - cpu))
+
+
+def _problems(task: TextTask, settings: RewardSettings, seed: int) -> tuple[list[Problem], int]:
+    """The problems to learn from, then those to measure on, which have other prompts; and how many were drawn for both."""
+    stream = enumerate(task.problems("train", seed), start=1)
+    found = [problem for _, problem in islice(stream, settings.prompts)]
+    learnt = {problem.prompt for problem in found}
+    for drawn, problem in islice(stream, DRAWS * settings.measured):
+        if problem.prompt not in learnt:
+            found.append(problem)
+        if len(found) == settings.prompts + settings.measured:
+            return found, drawn
+    raise ConfigError(
+        f"the task has too few training prompts to learn a reward model from {settings.prompts} and to measure it on {settings.measured} "
+        "others; lower reward.prompts or reward.measured"
+    )
 
 
 def _fit(model: Policy, groups: Sequence[Group], settings: RewardSettings, seed: int) -> None:
@@ -122,7 +155,7 @@ def _verdicts(groups: Sequence[Group]) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def _measure(model: Policy, groups: Sequence[Group], pairs: int, all_groups: Sequence[Group]) -> Facts:
+def _measure(model: Policy, groups: Sequence[Group], pairs: int, all_groups: Sequence[Group], drawn: int) -> Facts:
     """The facts, from prompts that were not learnt from."""
     score = model.scores(*rows(groups)).cpu()
     correct, group = _verdicts(groups)
@@ -138,7 +171,7 @@ def _measure(model: Policy, groups: Sequence[Group], pairs: int, all_groups: Seq
         deviation=max(float(score.std()), 1e-6),
         slope=slope,
         offset=offset,
-        prompts=len(all_groups),
+        drawn=drawn,
         samples=sum(len(g.completions) for g in all_groups),
         tokens=sum(g.tokens for g in all_groups),
     )

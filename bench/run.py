@@ -25,7 +25,7 @@ from bench.resolve import digest, model_folder
 from bench.run_folder import RunFolder, read_records
 from bench.store import RunStore
 from bench.verifying import Verifier
-from tasks.base import Problem, TextTask
+from tasks.base import Problem, TextTask, generator
 
 SAVE_SHARE = 0.05  # of a run's time may go into checkpoints
 
@@ -98,8 +98,9 @@ class Work:
         task = registry.load("tasks", spec.task.name)(**spec.task.settings)
         rule = registry.load("algorithms", spec.algorithm.name)(**spec.algorithm.settings)
         sampler = registry.load("samplers", spec.sampler.name)(**spec.sampler.settings)
-        policy = _policy(spec)
         held_out = _evaluated(task, settings)
+        _check_demonstrations(spec, task, held_out)
+        policy = _policy(spec)
         self.progress = Progress()
         self.learner = learner(rule, policy, settings, sampler, Verifier(task))
         self.plan = Plan(task, held_out, settings, spec.seed, max(1, spec.budget // settings.eval_points), spec.budget)
@@ -117,7 +118,8 @@ class Work:
             made = reward_model.RewardModel.of(self.learner.policy, *held)
         self.learner.reward_model = made
         self.progress.samples = self.progress.verifier_calls = made.facts.samples
-        self.progress.tokens, self.progress.drawn = made.facts.tokens, made.facts.prompts
+        self.progress.tokens, self.progress.drawn = made.facts.tokens, made.facts.drawn
+        self.progress.seconds, self.progress.cpu_seconds = made.facts.seconds, made.facts.cpu_seconds
 
     def tensors(self) -> dict[str, dict[str, torch.Tensor]]:
         """Weights and optimizer states by file name."""
@@ -156,6 +158,18 @@ def _evaluated(task: TextTask, settings: TrainSettings) -> list[Problem]:
         return evaluation.problems(task, settings.eval_split, settings.eval_problems)
     except (OSError, ImportError, ValueError) as error:
         raise MissingError(str(error)) from error
+
+
+def _check_demonstrations(spec: RunSpec, task: TextTask, problems: list[Problem]) -> None:
+    """Raises ConfigError where the run is to learn from demonstrations and the task has none."""
+    if spec.train.ptx_coef > 0:
+        try:
+            task.demonstration(problems[0], generator("demonstrations", "check"))
+        except ValueError as error:
+            raise ConfigError(
+                f"train.ptx_coef is {spec.train.ptx_coef:g}, but task {spec.task.name!r} has no demonstrations at tier {spec.tier!r}; "
+                "leave it at 0, or choose another task or tier"
+            ) from error
 
 
 def _policy(spec: RunSpec) -> Policy:

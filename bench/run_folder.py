@@ -73,18 +73,16 @@ class RunFolder:
             checkpoints.save(self.path / "checkpoint", step, tensors, state, covers)
 
     def keep(self, name: str, tensors: Mapping[str, Tensor], facts: dict[str, Any]) -> None:
-        """Saves what a run makes once and needs to its end: NAME.safetensors and, written last, NAME.json."""
+        """Saves what a run makes once and needs to its end, as completely or not at all as a checkpoint."""
         with files.guarded(self.path / name):
-            checkpoints.save_tensors(self.path / f"{name}.safetensors", tensors)
-            files.replace(self.path / f"{name}.json", json.dumps(facts, indent=1, sort_keys=True) + "\n")
+            checkpoints.save(self.path / name, 0, {"model": tensors}, facts, {})
 
     def kept(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """What `keep` saved; None where it never came to its end."""
-        if not (self.path / f"{name}.json").exists():
-            return None
-        from safetensors.torch import load_file
-
-        return load_file(self.path / f"{name}.safetensors"), json.loads((self.path / f"{name}.json").read_text())
+        """What `keep` saved; None where it never came to its end, and, with a line in `warnings`, where it is damaged."""
+        with files.guarded(self.path / name):
+            found, warnings = checkpoints.latest(self.path / name)
+        self.warnings += warnings
+        return None if found is None else (found.tensors("model"), found.state)
 
     def latest(self) -> Checkpoint | None:
         """The newest complete checkpoint. Damaged ones are removed, each with a line in `warnings`."""

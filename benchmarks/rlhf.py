@@ -9,10 +9,8 @@ the calibrated reward model holds to be right, "gap" by how much that exceeds th
 from __future__ import annotations
 
 import argparse
-import json
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
-from pathlib import Path
 from statistics import mean
 from typing import Any
 
@@ -21,11 +19,11 @@ from rules import call, command
 SHOWN = ("eval/pass@1", "eval/model_belief", "eval/model_gap", "eval/model_score")
 
 
-def run(task: str, kl: str, seed: int, settings: list[str], results: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The evaluated records of one run, each with its KL to the start, and the facts of its reward model."""
+def run(task: str, kl: str, seed: int, settings: list[str], results: str) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """The evaluated records of one run, each with its KL to the start, and the quality of its reward model."""
     asked = command("ppo", task, seed, [f"algo.kl={kl}", "train.measure_kl=true", *settings], results)
-    records, last = call([*asked, "--reward", "model"])
-    facts: dict[str, Any] = json.loads((Path(last["folder"]) / "reward_model.json").read_text())
+    records, _ = call([*asked, "--reward", "model"])
+    facts = {name.removeprefix("reward_model/"): value for name, value in records[0]["probes"].items()}
     return [r for r in records if r["eval_score"] is not None], facts
 
 

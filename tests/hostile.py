@@ -128,5 +128,5 @@ class Hostile(TextTask):
         }
         act = acts.get(text)
         made = act() if act else None
-        return made if isinstance(made, Score) or text == "none" else binary(True, True)
+        return made if isinstance(made, Score) or text == "none" else binary(True, True, True)
 """

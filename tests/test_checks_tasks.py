@@ -44,7 +44,7 @@ class Adds(TextTask):
 
     def score(self, problem: Problem, text: str) -> Score:
         right = text.strip() == problem.answer
-        return binary(right, right)
+        return binary(right, right, text.startswith("#### "))
 
     def demonstration(self, problem: Problem, random: Random) -> str:
         return f"#### {sum(problem.facts['numbers']) + random.randrange(2)}"
@@ -88,7 +88,7 @@ class DrawsAnew(Adds):
 class WrongGold(Adds):
     def score(self, problem: Problem, text: str) -> Score:
         right = text.strip() == f"#### {problem.facts['numbers'][0]}"
-        return binary(right, right)
+        return binary(right, right, text.startswith("#### "))
 
 
 class PaysForTheMark(Adds):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
+from random import Random
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from algorithms import ops
 from algorithms.a2c import A2C
@@ -30,6 +30,7 @@ from bench.record import Record
 from bench.rollout import rows, verdicts
 from bench.samplers.hf import HF
 from bench.verifying import Verifier
+from tasks.base import Problem, generator
 from tasks.last_digit import LastDigit
 
 TASK = LastDigit()
@@ -190,14 +191,55 @@ def test_target_kl_stops_the_policy_and_not_the_critic(shared: bool, verifier: V
 
 
 def test_demonstrations_are_raised_along(verifier: Verifier) -> None:
-    def likelihood(learns: Learner) -> Tensor:
+    def likelihood(learns: Learner) -> float:
+        asked, told = demonstrated(learns.policy, 32)
         with torch.no_grad():
-            asked = [learns.policy.encode(p.prompt) for p in problems(TASK, "heldout", 32)]
-            told = [[*learns.policy.encode(p.answer), learns.policy.end] for p in problems(TASK, "heldout", 32)]
-            return learns.policy.forward(asked, told).logp.sum()
+            return float(learns.policy.forward(asked, told).logp.mean())
 
-    rule = PPO(clip=0.0)
-    (_, plain), (_, taught) = run(rule, verifier, 3), run(rule, verifier, 3, ptx_coef=1.0, lr=1e-3)
+    (_, plain), (_, taught) = run(PPO(), verifier, 3, lr=1e-3), run(PPO(), verifier, 3, lr=1e-3, ptx_coef=1.0)
+    assert likelihood(taught) > likelihood(plain) + 0.01
+
+
+def demonstrated(policy: Policy, count: int) -> tuple[list[list[int]], list[list[int]]]:
+    shown = problems(TASK, "train", count)
+    random = generator("demonstrated")
+    return [policy.encode(p.prompt) for p in shown], [[*policy.encode(TASK.demonstration(p, random)), policy.end] for p in shown]
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_demonstrations_add_their_mean_log_likelihood(shared: bool, verifier: Verifier) -> None:
+    """The gradient with them less the one without is theirs alone, worked out row by row with the model's own logits."""
+    found = []
+    for shown in (False, True):
+        settings = TrainSettings(ptx_coef=0.7, grad_clip=1e9, shared_trunk=shared)
+        learns = learner(PPO(), Policy.load(BASES / "last_digit"), settings, HF(), verifier)
+        groups = learns.collect(problems(TASK, "train", 4), 4, 4, "demonstrations")
+        texts = rows(groups)
+        of = replace(verdicts(groups, 4), old_value=torch.zeros_like(verdicts(groups, 4).reward))
+        update(learns, PPO(), settings, Rows(of, PPO().credit(of), *texts), demonstrated(learns.policy, 6) if shown else None)
+        found.append({n: p.grad for n, p in learns.policy.model.named_parameters() if p.grad is not None})
     start = Policy.load(BASES / "last_digit")
-    assert any(not torch.equal(value, start.tensors()[name]) for name, value in taught.policy.tensors().items())
-    assert not torch.equal(likelihood(plain), likelihood(taught))
+    logp = []
+    for asked, told in zip(*demonstrated(start, 6), strict=True):
+        logits = start.model(input_ids=torch.tensor([[*asked, *told]])).logits[0, len(asked) - 1 : -1]
+        logp += list(logits.log_softmax(-1)[torch.arange(len(told)), told])
+    (-0.7 * torch.stack(logp).mean()).backward()
+    for name, parameter in start.model.named_parameters():
+        torch.testing.assert_close(found[1][name] - found[0][name], parameter.grad, rtol=1e-3, atol=2e-5)
+
+
+@pytest.mark.parametrize(("settings", "wanted"), [({}, 0), ({"ptx_coef": 0.1, "ptx_rows": 3}, 2 * 4 * 3)])
+def test_demonstrations_are_made_only_where_asked(
+    settings: dict[str, Any], wanted: int, verifier: Verifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows for each of four optimizer steps of two rollout batches, all of them of the prompts at hand; or none."""
+    asked: list[str] = []
+
+    def demonstration(task: LastDigit, problem: Problem, random: Random) -> str:
+        asked.append(problem.prompt)
+        return f"#### {problem.answer}"
+
+    monkeypatch.setattr(LastDigit, "demonstration", demonstration)
+    run(PPO(), verifier, 2, **settings)
+    assert len(asked) == wanted
+    assert set(asked) <= {p.prompt for p in islice(TASK.problems("train", 0), 16)}

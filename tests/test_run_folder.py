@@ -217,3 +217,25 @@ def test_finished_needs_a_whole_done_file(folder: RunFolder) -> None:
     assert folder.finished
     _truncate(folder.path / "done.json")
     assert not folder.finished
+
+
+def test_what_is_kept_outlives_every_checkpoint(folder: RunFolder) -> None:
+    assert folder.kept("judge") is None
+    folder.keep("judge", {"weight": torch.ones(2)}, {"accuracy": 0.1 + 0.2})
+    save(folder, 1)
+    folder.rewind(None)
+    held = folder.kept("judge")
+    assert held is not None and held[1] == {"accuracy": 0.1 + 0.2} and torch.equal(held[0]["weight"], torch.ones(2))
+    assert folder.latest() is None and folder.warnings == []
+
+
+@pytest.mark.parametrize("damage", [_truncate, _flip, Path.unlink])
+@pytest.mark.parametrize("name", ["model.safetensors", "state.json", "manifest.json"])
+def test_what_is_kept_is_whole_or_not_there(folder: RunFolder, name: str, damage: Callable[[Path], None]) -> None:
+    folder.keep("judge", {"weight": torch.ones(2)}, {"accuracy": 0.5})
+    damage(folder.path / "judge" / "0" / name)
+    assert folder.kept("judge") is None
+    assert len(folder.warnings) == 1 and "judge/0 is damaged" in folder.warnings[0]
+    folder.keep("judge", {"weight": torch.zeros(2)}, {"accuracy": 0.5})
+    held = folder.kept("judge")
+    assert held is not None and torch.equal(held[0]["weight"], torch.zeros(2))

@@ -26,7 +26,8 @@ Texts = tuple[list[tuple[int, ...]], list[tuple[int, ...]]]
 def learn(learner: Learner, rule: Preference, plan: Plan, progress: Progress, groups: list[Group]) -> dict[str, float]:
     """Pair once, then every optimizer step over the pairs; returns the probes."""
     settings, texts = plan.settings, rows(groups)
-    batch = replace(verdicts(groups, plan.limit), chance=uniform(len(texts[0]), f"chance:{plan.seed}:{progress.step}"))
+    batch = verdicts(groups, plan.limit, verified=learner.reward_model is None)
+    batch = replace(batch, chance=uniform(len(texts[0]), f"chance:{plan.seed}:{progress.step}"))
     batch = _priced(learner, rule, batch.to(learner.policy.device), texts)
     better, worse = rule.pairs(batch)
     paired = len(batch.group[better].unique())

@@ -28,7 +28,8 @@ def train(learner: Learner, plan: Plan, progress: Progress) -> Iterator[Record]:
     clock = _Clock(progress)
     stream = islice(plan.task.problems("train", plan.seed), progress.drawn, None)
     if progress.step == 0:
-        yield clock.stamp(_record(progress, 0.0, _evaluation(learner, plan, progress)))
+        known = {} if learner.reward_model is None else learner.reward_model.quality()
+        yield clock.stamp(_record(progress, 0.0, known | _evaluation(learner, plan, progress)))
     while True:
         before, progress.step = progress.samples, progress.step + 1
         sampled, kept, found = fill(learner, plan, progress, stream)
