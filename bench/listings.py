@@ -75,8 +75,7 @@ def checks(name: str, as_json: bool) -> bool:
             if as_json:
                 print(json.dumps({"kind": kind, **asdict(outcome)}), flush=True)
             else:
-                holds = "-" if not outcome.applies else "[green]yes[/]" if outcome.passed else "[red]no[/]"
-                table.add_row(outcome.title, holds, escape(outcome.detail))
+                table.add_row(outcome.title, _mark(outcome.passed) if outcome.applies else "-", escape(outcome.detail))
     if not as_json:
         Console().print(table)
     return held
@@ -97,25 +96,34 @@ def agreements(peer: str, name: str | None, markdown: bool, as_json: bool) -> bo
     if markdown:
         print(peers.markdown(found), end="")
     elif not as_json:
-        _print_agreements(peers.PEERS[peer], found)
+        _print_agreements(peers.PEERS[peer], found, whole=name is None)
     return all(each.holds for each in found)
 
 
-def _print_agreements(peer: Peer, found: list[Agreement]) -> None:
-    title = f"{peer.title} {peer.version}"
-    table = Table("rule", "what", "settings", "difference", "allowed", "agrees", f"{peer.title}'s function", title=title)
-    differing = Table("rule", "settings", "difference", "as expected", "where it differs, or when it agrees", title=f"{title} by design")
-    for each in found:
-        mark = "[green]yes[/]" if each.holds else "[red]no[/]"
-        if each.by_design:
-            differing.add_row(each.rule, escape(each.settings), f"{each.difference:.1e}", mark, escape(each.note))
-        else:
+def _print_agreements(peer: Peer, found: list[Agreement], whole: bool) -> None:
+    """Of the whole, one row for each quantity of each rule; of one rule, one for each setting that was tried."""
+    from bench.peers import rounded_up, rows, verdict
+
+    title, console = f"{peer.title} {peer.version}", Console()
+    table = Table("rule", "what", "settings", "largest difference", "allowed", "agrees", title=title)
+    for row in rows(found) if whole else ():
+        table.add_row(row.rule, row.what, str(row.settings), rounded_up(row.difference), f"{row.tolerance:.0e}", _mark(row.holds))
+    for each in () if whole else found:
+        if not each.by_design:
             allowed = "" if each.tolerance is None else f"{each.tolerance:.0e}"
-            table.add_row(each.rule, each.what, escape(each.settings), f"{each.difference:.1e}", allowed, mark, escape(each.note))
-    console = Console()
+            table.add_row(each.rule, each.what, escape(each.settings), f"{each.difference:.1e}", allowed, _mark(each.holds))
     console.print(table)
+    differing = Table("rule", "difference", "as expected", "where it differs by design, or when it agrees", title=f"{title} by design")
+    for each in found:
+        if each.by_design:
+            differing.add_row(each.rule, f"{each.difference:.1e}", _mark(each.holds), escape(each.note))
     if differing.row_count:
         console.print(differing)
+    console.print(verdict(found), highlight=False, soft_wrap=True)
+
+
+def _mark(holds: bool) -> str:
+    return "[green]yes[/]" if holds else "[red]no[/]"
 
 
 def doctor(results: Path, as_json: bool) -> None:

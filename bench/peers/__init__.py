@@ -113,26 +113,54 @@ def compare(peer: str, rule: str | None = None) -> Iterator[Agreement]:
     return (found for name, cases in known.items() if rule in (None, name) for case in cases for found in case())
 
 
-def markdown(found: list[Agreement]) -> str:
-    """Two Markdown tables for the README: the largest difference of each rule and quantity, and where the peer differs by design.
+@dataclass(frozen=True)
+class Row:
+    """One quantity of one rule over all the settings that were tried."""
 
-    Differences are rounded up to one digit, and those below 1e-14 are not told apart, so that machines print the same.
-    """
-    rows: dict[tuple[str, str], list[Agreement]] = {}
+    rule: str
+    what: str
+    settings: int
+    difference: float
+    tolerance: float
+    holds: bool
+
+
+def rows(found: list[Agreement]) -> list[Row]:
+    """What should agree, by rule and quantity, in the order it was found."""
+    groups: dict[tuple[str, str], list[Agreement]] = {}
     for each in found:
         if not each.by_design:
-            rows.setdefault((each.rule, each.what), []).append(each)
+            groups.setdefault((each.rule, each.what), []).append(each)
+    out = []
+    for (rule, what), group in groups.items():
+        worst = max((each.difference for each in group), key=lambda x: math.inf if math.isnan(x) else x)
+        allowed = max(each.tolerance or 0.0 for each in group)
+        out.append(Row(rule, what, len(group), worst, allowed, all(each.holds for each in group)))
+    return out
+
+
+def markdown(found: list[Agreement]) -> str:
+    """Two Markdown tables for the README: the largest difference of each rule and quantity, and where the peer differs by design."""
     lines = ["| rule | what | settings tried | largest difference | allowed |", "|---|---|---|---|---|"]
-    for (rule, what), group in rows.items():
-        worst, allowed = max(each.difference for each in group), max(each.tolerance or 0.0 for each in group)
-        lines.append(f"| `{rule}` | {what} | {len(group)} | {rounded_up(worst)} | {allowed:.0e} |")
+    for row in rows(found):
+        lines.append(f"| `{row.rule}` | {row.what} | {row.settings} | {rounded_up(row.difference)} | {row.tolerance:.0e} |")
     lines += ["", "| rule | where it differs by design | largest difference |", "|---|---|---|"]
     lines += [f"| `{each.rule}` | {each.note} | {rounded_up(each.difference)} |" for each in found if each.by_design]
     return "\n".join(lines) + "\n"
 
 
+def verdict(found: list[Agreement]) -> str:
+    """One line on what agrees, one on what differs by design, and one for each that does not do as it should."""
+    plain, designed = [each for each in found if not each.by_design], [each for each in found if each.by_design]
+    lines = [f"{sum(each.holds for each in plain)} of {len(plain)} comparisons agree"]
+    if designed:
+        lines.append(f"{sum(each.holds for each in designed)} of {len(designed)} differences by design are as expected")
+    bad = [each for each in found if not each.holds]
+    return "\n".join(lines + [f"not so: {each.rule}, {each.what}, {each.settings}: {each.difference:.1e}" for each in bad])
+
+
 def rounded_up(difference: float) -> str:
-    """One significant digit, rounded up, down to 1e-14."""
+    """One significant digit, rounded up; below 1e-14 differences are not told apart, so that machines print the same."""
     if not math.isfinite(difference):
         return f"{difference:g}"
     if difference < 1e-14:
