@@ -51,7 +51,7 @@ gpu: ## GPU tests and measurements, with PYTHON as it is
 	PYTHONPATH=. $(PYTHON) -m pytest -q -m gpu -c /dev/null --rootdir=. --noconftest --import-mode=importlib -p no:cacheprovider tests/test_gpu.py
 	PYTHONPATH=. $(PYTHON) benchmarks/gpu.py
 
-oracle: $(ORACLE_VENV)/.ready ## compare every rule with TRL and verl, in an environment of its own (a package index, 3 GB)
+oracle: $(ORACLE_VENV)/.ready ## compare every rule with TRL and verl, in an environment of its own (a package index, 2 GB)
 	$(ORACLE_VENV)/bin/bench check --against verl
 	$(ORACLE_VENV)/bin/bench check --against trl
 	$(ORACLE_VENV)/bin/pytest -q -m oracle

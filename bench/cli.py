@@ -183,7 +183,9 @@ def check(
     from bench.errors import ConfigError
 
     if against:
-        raise typer.Exit(0 if listings.agreements(against, name or None, markdown, as_json) else 1)
+        from bench.peers import printed
+
+        raise typer.Exit(0 if printed.show(against, name or None, markdown, as_json) else 1)
     if not name:
         raise ConfigError("nothing to check: give the name of a plug-in, or a peer to compare with by --against")
     raise typer.Exit(0 if listings.checks(name, as_json) else 1)

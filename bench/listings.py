@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,9 +13,6 @@ from rich.table import Table
 from bench import registry
 from bench.errors import unknown
 from bench.store import RunStore
-
-if TYPE_CHECKING:
-    from bench.peers import Agreement, Peer
 
 
 def plugins(kind: str, markdown: bool, as_json: bool) -> None:
@@ -75,54 +71,14 @@ def checks(name: str, as_json: bool) -> bool:
             if as_json:
                 print(json.dumps({"kind": kind, **asdict(outcome)}), flush=True)
             else:
-                table.add_row(outcome.title, _mark(outcome.passed) if outcome.applies else "-", escape(outcome.detail))
+                table.add_row(outcome.title, mark(outcome.passed) if outcome.applies else "-", escape(outcome.detail))
     if not as_json:
         Console().print(table)
     return held
 
 
-def agreements(peer: str, name: str | None, markdown: bool, as_json: bool) -> bool:
-    """How far a peer's own functions are from ours, for one rule or all; True where every difference is within its bounds.
-
-    Raises ConfigError for an unknown name, MissingError where the peer cannot be used.
-    """
-    from bench import peers
-
-    found = []
-    for each in peers.compare(peer, name):
-        found.append(each)
-        if as_json:
-            print(json.dumps({**asdict(each), "holds": each.holds}), flush=True)
-    if markdown:
-        print(peers.markdown(found), end="")
-    elif not as_json:
-        _print_agreements(peers.PEERS[peer], found, whole=name is None)
-    return all(each.holds for each in found)
-
-
-def _print_agreements(peer: Peer, found: list[Agreement], whole: bool) -> None:
-    """Of the whole, one row for each quantity of each rule; of one rule, one for each setting that was tried."""
-    from bench.peers import rounded_up, rows, verdict
-
-    title, console = f"{peer.title} {peer.version}", Console()
-    table = Table("rule", "what", "settings", "largest difference", "allowed", "agrees", title=title)
-    for row in rows(found) if whole else ():
-        table.add_row(row.rule, row.what, str(row.settings), rounded_up(row.difference), f"{row.tolerance:.0e}", _mark(row.holds))
-    for each in () if whole else found:
-        if not each.by_design:
-            allowed = "" if each.tolerance is None else f"{each.tolerance:.0e}"
-            table.add_row(each.rule, each.what, escape(each.settings), f"{each.difference:.1e}", allowed, _mark(each.holds))
-    console.print(table)
-    differing = Table("rule", "difference", "as expected", "where it differs by design, or when it agrees", title=f"{title} by design")
-    for each in found:
-        if each.by_design:
-            differing.add_row(each.rule, f"{each.difference:.1e}", _mark(each.holds), escape(each.note))
-    if differing.row_count:
-        console.print(differing)
-    console.print(verdict(found), highlight=False, soft_wrap=True)
-
-
-def _mark(holds: bool) -> str:
+def mark(holds: bool) -> str:
+    """yes or no, in its colour."""
     return "[green]yes[/]" if holds else "[red]no[/]"
 
 

@@ -73,6 +73,7 @@ class Peer:
         return out
 
 
+EXTRA = 'pip install -c constraints.txt -e ".[oracle]"'
 PEERS = {
     "trl": Peer(
         title="TRL",
@@ -80,7 +81,7 @@ PEERS = {
         version="1.12.0",
         module="trl.trainer.grpo_trainer",
         cases=("bench.peers.trl_rules", "bench.peers.trl_differences"),
-        install=("pip install -c constraints.txt trl==1.12.0 requests",),
+        install=(EXTRA,),
     ),
     "verl": Peer(
         title="verl",
@@ -88,10 +89,7 @@ PEERS = {
         version="0.9.1",
         module="verl.trainer.ppo.core_algos",
         cases=("bench.peers.verl_rules", "bench.peers.verl_parts", "bench.peers.verl_differences"),
-        install=(
-            "pip install --no-deps verl==0.9.1",
-            "pip install -c constraints.txt accelerate ray tensordict omegaconf codetiming orjson",
-        ),
+        install=(EXTRA, "pip install --no-deps verl==0.9.1"),
     ),
 }
 
@@ -111,59 +109,3 @@ def compare(peer: str, rule: str | None = None) -> Iterator[Agreement]:
         raise unknown(f"counterpart in {other.title}", rule, known)
     other.require()
     return (found for name, cases in known.items() if rule in (None, name) for case in cases for found in case())
-
-
-@dataclass(frozen=True)
-class Row:
-    """One quantity of one rule over all the settings that were tried."""
-
-    rule: str
-    what: str
-    settings: int
-    difference: float
-    tolerance: float
-    holds: bool
-
-
-def rows(found: list[Agreement]) -> list[Row]:
-    """What should agree, by rule and quantity, in the order it was found."""
-    groups: dict[tuple[str, str], list[Agreement]] = {}
-    for each in found:
-        if not each.by_design:
-            groups.setdefault((each.rule, each.what), []).append(each)
-    out = []
-    for (rule, what), group in groups.items():
-        worst = max((each.difference for each in group), key=lambda x: math.inf if math.isnan(x) else x)
-        allowed = max(each.tolerance or 0.0 for each in group)
-        out.append(Row(rule, what, len(group), worst, allowed, all(each.holds for each in group)))
-    return out
-
-
-def markdown(found: list[Agreement]) -> str:
-    """Two Markdown tables for the README: the largest difference of each rule and quantity, and where the peer differs by design."""
-    lines = ["| rule | what | settings tried | largest difference | allowed |", "|---|---|---|---|---|"]
-    for row in rows(found):
-        lines.append(f"| `{row.rule}` | {row.what} | {row.settings} | {rounded_up(row.difference)} | {row.tolerance:.0e} |")
-    lines += ["", "| rule | where it differs by design | largest difference |", "|---|---|---|"]
-    lines += [f"| `{each.rule}` | {each.note} | {rounded_up(each.difference)} |" for each in found if each.by_design]
-    return "\n".join(lines) + "\n"
-
-
-def verdict(found: list[Agreement]) -> str:
-    """One line on what agrees, one on what differs by design, and one for each that does not do as it should."""
-    plain, designed = [each for each in found if not each.by_design], [each for each in found if each.by_design]
-    lines = [f"{sum(each.holds for each in plain)} of {len(plain)} comparisons agree"]
-    if designed:
-        lines.append(f"{sum(each.holds for each in designed)} of {len(designed)} differences by design are as expected")
-    bad = [each for each in found if not each.holds]
-    return "\n".join(lines + [f"not so: {each.rule}, {each.what}, {each.settings}: {each.difference:.1e}" for each in bad])
-
-
-def rounded_up(difference: float) -> str:
-    """One significant digit, rounded up; below 1e-14 differences are not told apart, so that machines print the same."""
-    if not math.isfinite(difference):
-        return f"{difference:g}"
-    if difference < 1e-14:
-        return "below 1e-14"
-    step = 10.0 ** math.floor(math.log10(difference))
-    return f"{math.ceil(difference / step * (1 - 1e-9)) * step:.1g}"
