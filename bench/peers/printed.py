@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from itertools import groupby
 
 from rich.console import Console
 from rich.markup import escape
@@ -98,17 +100,23 @@ def rows(found: list[Agreement]) -> list[Row]:
             groups.setdefault((each.rule, each.what), []).append(each)
     out = []
     for (rule, what), group in groups.items():
-        worst = max((each.difference for each in group), key=lambda x: math.inf if math.isnan(x) else x)
-        allowed = max(each.tolerance or 0.0 for each in group)
+        worst, allowed = _worst(each.difference for each in group), max(each.tolerance or 0.0 for each in group)
         out.append(Row(rule, what, len(group), worst, allowed, all(each.holds for each in group)))
     return out
 
 
+def _worst(differences: Iterable[float]) -> float:
+    """The largest; NaN where one is."""
+    return max(differences, key=lambda x: math.inf if math.isnan(x) else x)
+
+
 def markdown(found: list[Agreement]) -> str:
-    """Two Markdown tables for the README: the largest difference of each rule and quantity, and where the peer differs by design."""
-    lines = ["| rule | what | settings tried | largest difference | allowed |", "|---|---|---|---|---|"]
-    for row in rows(found):
-        lines.append(f"| `{row.rule}` | {row.what} | {row.settings} | {rounded_up(row.difference)} | {row.tolerance:.0e} |")
+    """Two Markdown tables for the README: the largest difference of each rule, and where the peer differs by design."""
+    lines = ["| rule | compared | settings tried | largest difference | allowed |", "|---|---|---|---|---|"]
+    for (rule, allowed), group in groupby(rows(found), lambda row: (row.rule, row.tolerance)):
+        same = list(group)
+        what, tried = ", ".join(row.what for row in same), max(row.settings for row in same)
+        lines.append(f"| `{rule}` | {what} | {tried} | {rounded_up(_worst(row.difference for row in same))} | {allowed:.0e} |")
     lines += ["", "| rule | where it differs by design | largest difference |", "|---|---|---|"]
     lines += [f"| `{each.rule}` | {each.note} | {rounded_up(each.difference)} |" for each in found if each.by_design]
     return "\n".join(lines) + "\n"

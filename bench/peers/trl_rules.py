@@ -192,7 +192,7 @@ CASES = {
             rule="vespo",
             function="GRPOTrainer, vespo",
             loss=vespo_loss,
-            settings=({}, {"k_pos": 0.5, "lam_pos": 1.0, "k_neg": 1.5, "lam_neg": 4.0}),
+            settings=({}, {"k_pos": 0.5, "lam_pos": 1.0, "k_neg": 1.5, "lam_neg": 4.0, "kl": 0.1, "kl_estimator": "k3"}),
             tolerance=EXACT,
         ),
         Counterpart(
