@@ -12,7 +12,7 @@ import pytest
 
 from bench.errors import StoreError
 from bench.record import Record
-from bench.report.curve import draw, figure_of, tokens_text
+from bench.report.curve import BELIEF, draw, figure_of, tokens_text
 
 PROBES = {"entropy/token": 0.8, "gate": 0.97, "len/mean": 12.0}
 
@@ -55,6 +55,16 @@ def test_each_panel_shows_its_numbers_against_tokens() -> None:
     assert held_out == [(0, 0.0), (3500, pytest.approx(0.3)), (7000, pytest.approx(0.6))]
     for axis, key in ((entropy, "entropy/token"), (gate, "gate"), (length, "len/mean")):
         assert drawn(axis)[0][1:] == [(r.tokens, r.probes[key]) for r in RECORDS[1:]]
+
+
+def test_a_reward_models_belief_stands_beside_the_verdict() -> None:
+    """And what it cost before the first step is no point of the training curve."""
+    records = [replace(r, samples=r.samples + 2560, tokens=r.tokens + 25_000) for r in map(record, range(11))]
+    records = [r if r.eval_score is None else replace(r, probes={**r.probes, BELIEF: 0.4 + 0.05 * r.step}) for r in records]
+    training, held_out, believed = drawn(figure_of(records, "paid by a model").axes[0])
+    assert training[0] == (25_700, 0.05)
+    assert [y for _, y in held_out] == pytest.approx([0.0, 0.3, 0.6])
+    assert believed == [(25_000, 0.4), (28_500, pytest.approx(0.65)), (32_000, pytest.approx(0.9))]
 
 
 def test_a_missing_probe_is_said_and_not_drawn_as_zero() -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 INK, BLUE, PALE, GREEN, ORANGE, PURPLE = "#2b2b2b", "#0072b2", "#9cc9e3", "#00785a", "#b85400", "#8a4f7d"  # after Okabe and Ito
 GREY = "#6b6b6b"
+BELIEF = "eval/model_belief"  # what a reward model takes the score to be, where one pays
 STYLE = {
     "axes.edgecolor": "#8a8a8a",
     "axes.labelcolor": INK,
@@ -101,14 +102,17 @@ def tokens_text(count: float) -> str:
 
 
 def _score(axis: Axes, records: Sequence[Record]) -> None:
-    trained = [(r.tokens, r.train_score) for r in records if r.samples > 0]
+    trained = [(r.tokens, r.train_score) for r in records if r.step > 0]
     judged = [(r.tokens, r.eval_score) for r in records if r.eval_score is not None]
+    believed = [(r.tokens, r.probes[BELIEF]) for r in records if BELIEF in r.probes]
     _heading(axis, "Score", "mean verdict")
     if trained:
         axis.plot(*zip(*trained, strict=True), color=PALE, linewidth=1.1, marker="." if len(trained) == 1 else None)
     if judged:
         axis.plot(*zip(*judged, strict=True), color=BLUE, linewidth=2, marker="o", markersize=5, markeredgecolor="white", zorder=3)
-    values = [value for _, value in (*trained, *judged)]
+    if believed:
+        axis.plot(*zip(*believed, strict=True), color=ORANGE, linewidth=1.5, linestyle=(0, (3, 2)))
+    values = [value for _, value in (*trained, *judged, *believed)]
     if values and min(values) >= 0 and max(values) <= 1:
         axis.set_ylim(0, min(1.02, max(0.1, 1.15 * max(values))))
     bottom, top = axis.get_ylim()
@@ -120,7 +124,8 @@ def _score(axis: Axes, records: Sequence[Record]) -> None:
         )
     late = values[len(trained) * 2 // 3 : len(trained)] or values
     low = bool(late) and sum(late) / len(late) < bottom + 0.4 * (top - bottom)
-    _names(axis, [("held-out", BLUE)] * bool(judged) + [("training", "#5f9fc4")] * bool(trained), "upper right" if low else "lower right")
+    names = [("believed", ORANGE)] * bool(believed) + [("held-out", BLUE)] * bool(judged) + [("training", "#5f9fc4")] * bool(trained)
+    _names(axis, names, "upper right" if low else "lower right")
 
 
 def _names(axis: Axes, names: Sequence[tuple[str, str]], place: str) -> None:
@@ -137,7 +142,7 @@ def _diagnostic(axis: Axes, panel: Panel, records: Sequence[Record]) -> None:
     _heading(axis, panel.title, panel.unit)
     key = next((key for key in panel.keys if any(key in record.probes for record in records)), None)
     if key is None:
-        text = "not defined for this rule" if any(record.samples for record in records) else "no training step yet"
+        text = "not defined for this rule" if any(record.step for record in records) else "no training step yet"
         axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", va="center", color=GREY)
         axis.set_yticks([])
         axis.grid(visible=False)
