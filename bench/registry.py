@@ -33,8 +33,8 @@ class Kind:
 
 
 KINDS = {
-    "algorithms": Kind("algorithms", ("algorithms.base:PolicyGradient", "algorithms.preference:Preference")),
-    "tasks": Kind("tasks", ("tasks.base:TextTask",)),
+    "algorithms": Kind("algorithms", ("algorithms.base:PolicyGradient", "algorithms.preference:Preference", "algorithms.value:ValueRule")),
+    "tasks": Kind("tasks", ("tasks.base:TextTask", "tasks.env:EnvTask")),
     "metrics": Kind("bench.metrics", ("bench.metrics.base:Metric",)),
     "samplers": Kind("bench.samplers", ("bench.samplers.base:Sampler",)),
 }
