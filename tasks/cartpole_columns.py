@@ -12,7 +12,7 @@ from gymnasium.vector import AutoresetMode
 class CartPoleColumns(CartPoleVectorEnv):
     """Takes a step in all columns at once. A column that is done waits for `reset` with a mask; a seed gives the start of CartPole-v1's."""
 
-    metadata: dict[str, Any] = {**CartPoleVectorEnv.metadata, "autoreset_mode": AutoresetMode.DISABLED}
+    metadata = {**CartPoleVectorEnv.metadata, "autoreset_mode": AutoresetMode.DISABLED}  # noqa: RUF012  (Gymnasium's own declaration)
     state: Any
 
     def step(self, action: Any) -> Any:

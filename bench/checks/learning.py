@@ -40,7 +40,7 @@ def learns_last_digit(rule: Rule) -> None:
     """The mean verdict of the last quarter of a short run is above the first quarter's."""
     if rule.control:
         raise DoesNotApply("a control need not learn")
-    scores = [record.train_score for record in first_curve(rule)]
+    scores = [record.train_score or 0.0 for record in first_curve(rule)]
     quarter = STEPS // 4
     early, late = sum(scores[:quarter]) / quarter, sum(scores[-quarter:]) / quarter
     expect(late > early + RISE, f"the mean verdict goes from {early:.3f} to {late:.3f} in {STEPS} rollout batches")

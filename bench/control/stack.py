@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -72,7 +73,7 @@ class Net:
 def _layers(part: Network, build: Build) -> list[tuple[int, int]]:
     """Inputs and outputs of each layer."""
     widths = [part.inputs, *build.hidden, part.outputs]
-    return list(zip(widths, widths[1:], strict=False))
+    return list(pairwise(widths))
 
 
 def _start(part: Network | Parameter, build: Build, chance: torch.Generator) -> Tensor:

@@ -102,7 +102,7 @@ def tokens_text(count: float) -> str:
 
 
 def _score(axis: Axes, records: Sequence[Record]) -> None:
-    trained = [(r.tokens, r.train_score) for r in records if r.step > 0]
+    trained = [(r.tokens, r.train_score) for r in records if r.step > 0 and r.train_score is not None]
     judged = [(r.tokens, r.eval_score) for r in records if r.eval_score is not None]
     believed = [(r.tokens, r.probes[BELIEF]) for r in records if BELIEF in r.probes]
     _heading(axis, "Score", "mean verdict")
