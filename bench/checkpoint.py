@@ -39,8 +39,11 @@ class Checkpoint:
         return load_file(path)
 
 
-def save(folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: dict[str, Any], covers: dict[str, int]) -> None:
-    """Commits `folder/<step>` by renaming a complete folder, then deletes the older ones. A step saved before is left as it is.
+def save(
+    folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: dict[str, Any], covers: dict[str, int], alone: bool = True
+) -> None:
+    """Commits `folder/<step>` by renaming a complete folder, then deletes the older ones, if it is to be `alone`. A step saved before is
+    left as it is.
 
     `tensors` maps a name, `model` for model.safetensors, to named tensors. Raises OSError where the disk refuses.
     """
@@ -62,13 +65,14 @@ def save(folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], s
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     sync(folder)
-    keep_only(folder, step)
+    if alone:
+        keep_only(folder, step)
 
 
 def latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """The newest complete checkpoint and a warning for each newer one that was damaged. Every other one is removed."""
     warnings: list[str] = []
-    for step in sorted(_steps(folder), reverse=True):
+    for step in sorted(steps(folder), reverse=True):
         try:
             checkpoint = load(folder / str(step), step)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -90,7 +94,8 @@ def keep_only(folder: Path, step: int | None) -> None:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _steps(folder: Path) -> list[int]:
+def steps(folder: Path) -> list[int]:
+    """The steps that were saved, complete or not."""
     return [int(path.name) for path in folder.iterdir() if re.fullmatch(r"0|[1-9]\d*", path.name)] if folder.is_dir() else []
 
 

@@ -53,7 +53,8 @@ def run(
         str, typer.Option(help="What pays for a completion: verifier, or model, one that learns from it first.")
     ] = "verifier",
     seed: Annotated[int, typer.Option(help="Everything random in the run follows from it.")] = 0,
-    budget: Annotated[int, typer.Option(help="Completions to generate for training; 0: the recipe's.")] = 0,
+    seeds: Annotated[str, typer.Option(help="Several seeds, a run each: 0..9, or 0,3,5. On Gymnasium they train together.")] = "",
+    budget: Annotated[int, typer.Option(help="Completions to generate for training, or steps to take on Gymnasium; 0: the recipe's.")] = 0,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="PART.NAME=VALUE with algo, task, sampler, train or reward as part.")
     ] = None,
@@ -61,8 +62,10 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Train. The same command continues a run that was stopped, and shows one that is finished."""
+    from dataclasses import replace
+
     from bench.registry import load
-    from bench.resolve import Request, resolve
+    from bench.resolve import Request, read_seeds, resolve
     from bench.store import RunStore
 
     request = Request(
@@ -76,11 +79,12 @@ def run(
         budget=budget,
         settings=tuple(settings or ()),
     )
-    spec = resolve(request)
+    specs = [resolve(replace(request, seed=one)) for one in (read_seeds(seeds) if seeds else [seed])]
+    spec = specs[0]
     if not tier and spec.tier == "tiny":
         why = "No GPU found" if "full" in load("tasks", task).tiers else f"{task} has one tier"
         print(f"{why}: tiny tier, a small model on the CPU. Results are filed as {spec.table}.", file=sys.stderr if as_json else sys.stdout)
-    _train(spec, RunStore(results), as_json)
+    _train(specs, RunStore(results), as_json)
 
 
 @app.command()
@@ -95,48 +99,52 @@ def resume(
     info = store.find(run)
     if info.spec is None:
         raise StoreError(info.error or f"{info.folder} is broken")
-    _train(info.spec, store, as_json)
+    _train([info.spec], store, as_json)
 
 
-def _train(spec: RunSpec, store: RunStore, as_json: bool) -> None:
+def _train(specs: list[RunSpec], store: RunStore, as_json: bool) -> None:
     try:
-        _execute(spec, store, as_json)
+        _execute(specs, store, as_json)
     except KeyboardInterrupt:
         print("\nbench: stopped; the same command continues from the last checkpoint", file=sys.stderr)
         raise typer.Exit(130) from None
 
 
-def _execute(spec: RunSpec, store: RunStore, as_json: bool) -> None:
+def _execute(specs: list[RunSpec], store: RunStore, as_json: bool) -> None:
     from rich.console import Console
 
     from bench.report.curve import draw
-    from bench.run import execute
+    from bench.run import execute_seeds
     from bench.screen import Live, summary
 
     if as_json:
-        result = execute(spec, store, lambda record: print(json.dumps(asdict(record)), flush=True))
-        print(json.dumps({"run_id": spec.run_id, "folder": str(result.folder), "score": _final(result.records)}))
+        many = len(specs) > 1
+        show = lambda spec, record: print(json.dumps(({"seed": spec.seed} if many else {}) | asdict(record)), flush=True)  # noqa: E731
+        for spec, result in zip(specs, execute_seeds(specs, store, show), strict=True):
+            print(json.dumps({"run_id": spec.run_id, "folder": str(result.folder), "score": _final(result.records)}))
         return
-    console = Console()
-    console.print(
-        f"[bold]{spec.algorithm.name}[/] on {spec.table}, seed {spec.seed}, {spec.budget} samples, run {spec.run_id}", highlight=False
-    )
-    with Live(console, spec) as live:
-        result = execute(spec, store, live.observe)
-    picture = result.folder / "curve.png"
-    warnings = list(result.warnings)
-    try:
-        draw(result.records, f"{spec.algorithm.name} on {spec.table}, seed {spec.seed}", picture)
-    except OSError as error:  # the run is done and stored; only its picture is missing
-        warnings.append(f"{picture} could not be written ({error.strerror or error}); the same command draws it again")
-    for warning in warnings:
-        console.print(f"[yellow]{warning}[/]", highlight=False, soft_wrap=True)
-    console.print(summary(result.records))
-    last = result.records[-1]
-    console.print(
-        f"{last.samples} samples, {last.tokens} tokens, {last.updates} updates in {last.cpu_seconds:.0f} CPU-seconds", highlight=False
-    )
-    console.print(f"curve: {picture}", highlight=False, soft_wrap=True)
+    console, spec = Console(), specs[0]
+    seeds = f"seed {spec.seed}, run {spec.run_id}" if len(specs) == 1 else f"seeds {', '.join(str(s.seed) for s in specs)}"
+    console.print(f"[bold]{spec.algorithm.name}[/] on {spec.table}, {spec.budget} {spec.unit}, {seeds}", highlight=False)
+    with Live(console, specs) as live:
+        results = execute_seeds(specs, store, live.observe)
+    for spec, result in zip(specs, results, strict=True):
+        picture = result.folder / "curve.png"
+        warnings = list(result.warnings)
+        try:
+            draw(result.records, f"{spec.algorithm.name} on {spec.table}, seed {spec.seed}", picture)
+        except OSError as error:  # the run is done and stored; only its picture is missing
+            warnings.append(f"{picture} could not be written ({error.strerror or error}); the same command draws it again")
+        for warning in warnings:
+            console.print(f"[yellow]{warning}[/]", highlight=False, soft_wrap=True)
+    console.print(summary([result.records for result in results]))
+    last = [result.records[-1] for result in results]
+    each = "" if len(specs) == 1 else " a seed"
+    spent = f"{last[0].samples} {spec.unit}" + (f", {last[0].tokens} tokens" if spec.unit == "samples" else "")
+    cost = sum(record.cpu_seconds for record in last) / len(last)
+    console.print(f"{spent}, {last[0].updates} updates in {cost:.{0 if cost >= 10 else 1}f} CPU-seconds{each}", highlight=False)
+    shown = [results[0].folder, *(() if len(specs) == 1 else (results[-1].folder,))]
+    console.print("curve: " + " ... ".join(str(folder / "curve.png") for folder in shown), highlight=False, soft_wrap=True)
 
 
 def _final(records: list[Record]) -> float | None:

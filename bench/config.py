@@ -9,7 +9,11 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from bench import control_settings
+from bench.control_settings import ControlSettings
 from bench.errors import ConfigError, unknown
+
+CONTROL = "control"  # the one tier of tasks on Gymnasium and on logs
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,7 @@ class RunSpec:
     model: Choice  # settings hold the digest of the weights, so another base is another run
     seed: int
     budget: int  # completions generated for training, those of a reward model included; the last rollout batch may go beyond
-    train: TrainSettings = TrainSettings()
+    train: TrainSettings | ControlSettings = TrainSettings()
     reward: Choice = Choice("verifier")  # what pays for a completion: the task's verifier, or a model that is trained first
 
     @property
@@ -121,13 +125,25 @@ class RunSpec:
     @property
     def table(self) -> str:
         """The name results are filed under; runs of different tables are never compared."""
-        return f"{self.task.name}-{self.tier}"
+        if self.tier != CONTROL:
+            return f"{self.task.name}-{self.tier}"
+        named = self.task.settings.get("id")  # of a task that is many
+        return self.task.name if named is None else f"{self.task.name}-{named}".replace("/", "-")
+
+    @property
+    def unit(self) -> str:
+        """What the budget counts."""
+        if isinstance(self.train, TrainSettings):
+            return "samples"
+        return "gradient steps" if isinstance(self.train, control_settings.LogSettings) else "environment steps"
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> RunSpec:
         """The inverse of `dataclasses.asdict`."""
         choices = {k: Choice(**data[k]) for k in ("algorithm", "task", "sampler", "model", "reward") if k in data}
-        return cls(**choices, tier=data["tier"], seed=data["seed"], budget=data["budget"], train=TrainSettings(**data["train"]))
+        kinds = (TrainSettings, *control_settings.KINDS)
+        kind = next((kind for kind in kinds if {f.name for f in dataclasses.fields(kind)} == set(data["train"])), TrainSettings)
+        return cls(**choices, tier=data["tier"], seed=data["seed"], budget=data["budget"], train=build(kind, "train", data["train"]))
 
 
 def build(cls: type[Any], prefix: str, settings: dict[str, Any]) -> Any:
@@ -157,7 +173,7 @@ def _read(name: str, value: Any, kind: Any) -> Any:
             raise ConfigError(f"{name} is {value!r}; choose one of {', '.join(map(str, options))}")
         return value
     if get_origin(kind) is tuple:
-        return tuple(value.split("|") if isinstance(value, str) else value)
+        return tuple(_read(name, item, options[0]) for item in (value.split("|") if isinstance(value, str) else value))
     if options:  # a union
         if type(None) in options and value in (None, "none"):
             return None

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from bench import registry
-from bench.config import Choice, RewardSettings, RunSpec, TrainSettings, build
+from bench import registry, resolve_control
+from bench.config import CONTROL, Choice, RewardSettings, RunSpec, TrainSettings, build
 from bench.errors import ConfigError, MissingError, unknown
 from bench.recipes import recipe
 from tasks.base import Tier
@@ -39,9 +39,15 @@ def resolve(request: Request) -> RunSpec:
 
     Raises ConfigError for names, values and pairings that cannot work, MissingError for a model that is not there.
     """
-    rule_class, task_class = registry.load("algorithms", request.algorithm), registry.load("tasks", request.task)
-    sampler_class = registry.load("samplers", request.sampler)
+    name, named = resolve_control.named(request.task)
+    rule_class, task_class = registry.load("algorithms", request.algorithm), registry.load("tasks", name)
     given = _sorted_settings(request.settings)
+    if CONTROL in task_class.tiers:
+        _check_control(request)
+        given["task"] = named | given["task"]
+        return resolve_control.specify(request.algorithm, name, request.seed, request.budget, given)
+    _check_text(request, rule_class)
+    sampler_class = registry.load("samplers", request.sampler)
     tier = _tier(request, task_class)
     if "tier" in task_class.__dataclass_fields__:
         given["task"].setdefault("tier", tier)
@@ -66,6 +72,25 @@ def resolve(request: Request) -> RunSpec:
         train=train,
         reward=reward,
     )
+
+
+def _check_control(request: Request) -> None:
+    """Raises ConfigError for what a user asks for and only text has."""
+    asked = {"--tier": request.tier not in ("", CONTROL), "--sampler": request.sampler != "hf", "--model": request.model != ""}
+    asked["--reward"] = request.reward != "verifier"
+    for option, given in asked.items():
+        if given:
+            raise ConfigError(f"{option} is for text, and {request.task} is no text task; leave it out")
+
+
+def _check_text(request: Request, rule_class: type[Any]) -> None:
+    """Raises ConfigError for a rule that learns from single transitions, of which text has none."""
+    from algorithms.value import ValueRule
+
+    if issubclass(rule_class, ValueRule):
+        raise ConfigError(
+            f"{request.algorithm} learns from single transitions, and {request.task} is text; choose a task on Gymnasium, such as cartpole"
+        )
 
 
 def _tier(request: Request, task_class: type[Any]) -> str:
@@ -129,6 +154,17 @@ def _check_reward(reward: Choice, train: TrainSettings, budget: int) -> None:
                 f"the budget is {budget} samples, of which the reward model takes {cost}; that leaves less than one rollout batch of "
                 f"{batch}: raise --budget, or lower reward.prompts, reward.measured or reward.completions"
             )
+
+
+def read_seeds(text: str) -> list[int]:
+    """The seeds of 0..9 (both ends included) or 0,3,5, or of both mixed. Raises ConfigError for anything else."""
+    found: list[int] = []
+    for part in text.split(","):
+        first, dots, last = part.strip().partition("..")
+        if not first.isdecimal() or (dots and not last.isdecimal()) or (dots and int(last) < int(first)):
+            raise ConfigError(f"--seeds takes seeds such as 0..9 or 0,3,5; it got {text!r}")
+        found += range(int(first), int(last if dots else first) + 1)
+    return list(dict.fromkeys(found))
 
 
 def default_tier(task_class: type[Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +13,8 @@ import torch
 
 from bench import evaluation, registry, reward_model
 from bench.checkpoint import Checkpoint
-from bench.config import RewardSettings, RunSpec, TrainSettings
+from bench.config import CONTROL, RewardSettings, RunSpec, TrainSettings
+from bench.control import run as control
 from bench.errors import ConfigError, MissingError
 from bench.loops.progress import Progress
 from bench.loops.setup import Plan, learner
@@ -37,7 +38,7 @@ class Result:
     folder: Path
     records: list[Record]
     warnings: list[str]
-    seconds: float  # this call's; a run that was finished before takes next to none
+    seconds: float  # this call's, of all seeds; runs that were finished before take next to none
 
 
 def execute(spec: RunSpec, store: RunStore, observe: Callable[[Record], None]) -> Result:
@@ -45,20 +46,31 @@ def execute(spec: RunSpec, store: RunStore, observe: Callable[[Record], None]) -
 
     Raises BenchError. What was recorded before stays, and the same call continues from it.
     """
+    return execute_seeds([spec], store, lambda _, record: observe(record))[0]
+
+
+def execute_seeds(specs: Sequence[RunSpec], store: RunStore, observe: Callable[[RunSpec, Record], None]) -> list[Result]:
+    """The same for specifications that differ in their seed alone: together where they are small networks, else one after the other."""
     began = time.perf_counter()
+    store.check()
+    together = specs[0].tier == CONTROL
+    found = control.execute(specs, store, observe) if together else [_alone(spec, store, observe) for spec in specs]
+    seconds = time.perf_counter() - began
+    return [Result(path, read_records(path), warnings, seconds) for path, warnings in found]
+
+
+def _alone(spec: RunSpec, store: RunStore, observe: Callable[[RunSpec, Record], None]) -> tuple[Path, list[str]]:
+    """The folder of a run on text, finished, and what there is to warn of."""
     if spec.tier == "tiny":
         torch.set_num_threads(1)  # small matrices; and the same bits whatever the machine's number of cores
-    warnings: list[str] = []
-    store.check()
     path = store.finished(spec)
     if path is not None:
         for record in read_records(path):
-            observe(record)
-    else:
-        with Work(spec) as work, store.open(spec, provenance()) as folder:
-            path, warnings = folder.path, folder.warnings
-            _go_on(spec, folder, work, observe)
-    return Result(path, read_records(path), warnings, time.perf_counter() - began)
+            observe(spec, record)
+        return path, []
+    with Work(spec) as work, store.open(spec, provenance()) as folder:
+        _go_on(spec, folder, work, lambda record: observe(spec, record))
+        return folder.path, folder.warnings
 
 
 def _go_on(spec: RunSpec, folder: RunFolder, work: Work, observe: Callable[[Record], None]) -> None:
@@ -94,7 +106,7 @@ class Work:
     """Everything a run holds in memory, built from its specification."""
 
     def __init__(self, spec: RunSpec) -> None:
-        self.spec, settings = spec, spec.train
+        self.spec, settings = spec, _settings(spec)
         task = registry.load("tasks", spec.task.name)(**spec.task.settings)
         rule = registry.load("algorithms", spec.algorithm.name)(**spec.algorithm.settings)
         sampler = registry.load("samplers", spec.sampler.name)(**spec.sampler.settings)
@@ -152,6 +164,11 @@ class Work:
         self.learner.close()
 
 
+def _settings(spec: RunSpec) -> TrainSettings:
+    assert isinstance(spec.train, TrainSettings)
+    return spec.train
+
+
 def _evaluated(task: TextTask, settings: TrainSettings) -> list[Problem]:
     """Raises MissingError where the task cannot get at its data; the task's own message says how."""
     try:
@@ -162,12 +179,12 @@ def _evaluated(task: TextTask, settings: TrainSettings) -> list[Problem]:
 
 def _check_demonstrations(spec: RunSpec, task: TextTask, problems: list[Problem]) -> None:
     """Raises ConfigError where the run is to learn from demonstrations and the task has none."""
-    if spec.train.ptx_coef > 0:
+    if _settings(spec).ptx_coef > 0:
         try:
             task.demonstration(problems[0], generator("demonstrations", "check"))
         except ValueError as error:
             raise ConfigError(
-                f"train.ptx_coef is {spec.train.ptx_coef:g}, but task {spec.task.name!r} has no demonstrations at tier {spec.tier!r}; "
+                f"train.ptx_coef is {_settings(spec).ptx_coef:g}, but task {spec.task.name!r} has no demonstrations at tier {spec.tier!r}; "
                 "leave it at 0, or choose another task or tier"
             ) from error
 

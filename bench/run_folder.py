@@ -63,14 +63,15 @@ class RunFolder:
                 files.append(self.path / name, texts[name])
         self._last = record.step
 
-    def checkpoint(self, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: dict[str, Any]) -> None:
+    def checkpoint(self, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: dict[str, Any], *, alone: bool = True) -> None:
         """Saves what the run needs to go on after `step`: named groups of tensors (`model` becomes model.safetensors) and JSON state.
 
-        Older checkpoints go only once this one is on the disk, together with the log lines that it covers.
+        Older checkpoints go only once this one is on the disk, together with the log lines that it covers; they stay where it is not to
+        be `alone`, for `keep_checkpoint` to remove.
         """
         with files.guarded(self.path / "checkpoint"):
             covers = self._sync_logs()
-            checkpoints.save(self.path / "checkpoint", step, tensors, state, covers)
+            checkpoints.save(self.path / "checkpoint", step, tensors, state, covers, alone)
 
     def keep(self, name: str, tensors: Mapping[str, Tensor], facts: dict[str, Any]) -> None:
         """Saves what a run makes once and needs to its end, as completely or not at all as a checkpoint."""
@@ -83,6 +84,15 @@ class RunFolder:
             found, warnings = checkpoints.latest(self.path / name)
         self.warnings += warnings
         return None if found is None else (found.tensors("model"), found.state)
+
+    def checkpoints(self) -> list[int]:
+        """The steps that were saved, complete or not."""
+        return checkpoints.steps(self.path / "checkpoint")
+
+    def keep_checkpoint(self, step: int | None) -> None:
+        """Removes every other checkpoint."""
+        with files.guarded(self.path / "checkpoint"):
+            checkpoints.keep_only(self.path / "checkpoint", step)
 
     def latest(self) -> Checkpoint | None:
         """The newest complete checkpoint. Damaged ones are removed, each with a line in `warnings`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -15,21 +15,27 @@ from bench.record import Record
 
 FIGURES = (
     ("score", "eval/pass@1"),
+    ("return", "eval/return"),
     ("belief", "eval/model_belief"),
     ("entropy", "entropy/token"),
+    ("entropy", "entropy/policy"),
     ("gate", "gate"),
     ("pairs in order", "pairs/accuracy"),
     ("critic explains", "value/explained_var"),
+    ("Q above return", "q/overestimation"),
 )
 COIN = 0.55  # share of pairs in order, up to which a reward model has learnt next to nothing
 
 
 class Live:
-    """A progress line on a terminal; one line per evaluation elsewhere, so that logs stay short."""
+    """A progress line on a terminal; one line per evaluation elsewhere, so that logs stay short. Of several seeds, their mean."""
 
-    def __init__(self, console: Console, spec: RunSpec) -> None:
-        self.console, self.budget, self.reward = console, spec.budget, spec.reward
-        self.evaluated: dict[str, float] = {}  # the newest evaluation
+    def __init__(self, console: Console, specs: Sequence[RunSpec]) -> None:
+        spec = specs[0]
+        self.console, self.budget, self.unit, self.reward = console, spec.budget, spec.unit, spec.reward
+        self.known: dict[int, dict[str, float]] = {one.seed: {} for one in specs}  # the newest value of each probe, by seed
+        self.last: dict[int, Record] = {}
+        self.waiting: set[int] = set(self.known)  # seeds whose next evaluation the next line waits for
         columns = [
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=None),
@@ -39,19 +45,30 @@ class Live:
         self.bar = Progress(*columns, console=console, disable=not console.is_terminal)
         self.row = self.bar.add_task(f"{spec.algorithm.name} on {spec.table}", total=spec.budget, state="")
 
-    def observe(self, record: Record) -> None:
-        if record.eval_score is not None:
-            self.evaluated = {name: value for name, value in record.probes.items() if name.startswith("eval/")}
+    def observe(self, spec: RunSpec, record: Record) -> None:
+        kept = {name: value for name, value in self.known[spec.seed].items() if name.startswith("eval/") or name == "q/overestimation"}
+        self.known[spec.seed] = kept | record.probes
+        self.last[spec.seed] = record
         if "reward_model/accuracy" in record.probes:
             self._print(quality(record.probes))
-        self.bar.update(self.row, completed=min(record.samples, self.budget), state=self._state(record))
-        if record.eval_score is not None and not self.console.is_terminal:
-            self._print(self._state(record) + f"  {record.seconds:5.0f} s")
+        least = min(min(r.samples, self.budget) for r in self.last.values())
+        self.bar.update(self.row, completed=least if len(self.last) == len(self.known) else 0, state=self._state(record))
+        if record.eval_score is not None:
+            self.waiting.discard(spec.seed)
+            if not self.waiting:
+                self.waiting = set(self.known)
+                if not self.console.is_terminal:
+                    self._print(self._state(record) + f"  {sum(r.seconds for r in self.last.values()):5.0f} s")
 
     def _state(self, record: Record) -> str:
-        known = self.evaluated | record.probes
-        shown = "  ".join(f"{name} {known[key]:5.3f}" for name, key in FIGURES if key in known)
-        return f"step {record.step:4d}  samples {record.samples:6d}  {shown}"
+        shown = []
+        for name, key in FIGURES:
+            values = [known[key] for known in self.known.values() if key in known]
+            if values:
+                shown.append(f"{name} {_number(sum(values) / len(values))}")
+                if len(values) > 1 and key in ("eval/return", "eval/pass@1"):
+                    shown[-1] += f" ({_number(min(values))} to {_number(max(values))})"
+        return f"step {record.step:4d}  {self.unit} {record.samples:6d}  {'  '.join(shown)}"
 
     def _print(self, line: str) -> None:
         self.console.print(line, highlight=False, soft_wrap=True)
@@ -67,6 +84,10 @@ class Live:
         self.bar.stop()
 
 
+def _number(value: float) -> str:
+    return f"{value:5.3f}" if abs(value) < 10 else f"{value:5.1f}"
+
+
 def quality(probes: Mapping[str, float]) -> str:
     """What a reward model has learnt, and what to do where that is next to nothing."""
     accuracy = probes["reward_model/accuracy"]
@@ -77,13 +98,23 @@ def quality(probes: Mapping[str, float]) -> str:
     return line if accuracy > COIN else line + "\nthat is hardly better than a coin: raise reward.prompts or reward.epochs"
 
 
+BEST = ("eval/pass@1", "eval/pass@8", "eval/return", "eval/return_stochastic", "eval/score")
 SUMMARY = (
     ("held-out score (pass@1)", "eval/pass@1", "{:.3f}"),
     ("pass@8", "eval/pass@8", "{:.3f}"),
     ("lenient score", "eval/lenient", "{:.3f}"),
-    ("completion length (tokens)", "eval/length", "{:.1f}"),
+    ("return, deterministic", "eval/return", "{:.1f}"),
+    ("return, stochastic", "eval/return_stochastic", "{:.1f}"),
+    ("score (0: random, 1: known to be reached)", "eval/score", "{:.3f}"),
+    ("length (tokens, or steps)", "eval/length", "{:.1f}"),
     ("cut by the limit", "eval/truncated", "{:.3f}"),
-    ("entropy (nats per token)", "entropy/token", "{:.3f}"),
+    ("return while training", "ep/return", "{:.1f}"),
+    ("entropy (nats per token, or action)", "entropy/token", "{:.3f}"),
+    ("entropy (nats per action)", "entropy/policy", "{:.3f}"),
+    ("temperature", "temperature", "{:.4f}"),
+    ("value of an action, mean", "q/mean", "{:.2f}"),
+    ("value less the return that followed", "q/overestimation", "{:.2f}"),
+    ("conservative gap", "cql/gap", "{:.3f}"),
     ("gate (share of gradient kept)", "gate", "{:.3f}"),
     ("KL to the start model (nats per token)", "kl_ref/k1", "{:.3f}"),
     ("strength of the pull to it", "kl_ref/coefficient", "{:.4f}"),
@@ -99,15 +130,21 @@ SUMMARY = (
 )
 
 
-def summary(records: list[Record]) -> Table:
-    """First, best and last value of the headline figures."""
+def summary(runs: Sequence[Sequence[Record]]) -> Table:
+    """First, best and last value of the headline figures; of several seeds, means with the lowest and highest of the last."""
     table = Table(title="", show_edge=False, pad_edge=False)
-    for name in ("", "start", "best", "end"):
+    for name in ("", "start", "best", "end", *(("lowest to highest end",) if len(runs) > 1 else ())):
         table.add_column(name, justify="left" if not name else "right")
     for title, key, form in SUMMARY:
-        values = [r.probes[key] for r in records if key in r.probes]
-        if values:
-            best = max(values) if key.startswith("eval/pass") else None
-            end = "" if key.startswith("reward_model/") else form.format(values[-1])  # frozen before the start
-            table.add_row(title, form.format(values[0]), "" if best is None else form.format(best), end)
+        each = [values for records in runs if (values := [r.probes[key] for r in records if key in r.probes])]
+        if each:
+            frozen = key.startswith("reward_model/")  # before the start
+            best = form.format(_mean([max(values) for values in each])) if key in BEST else ""
+            last = [values[-1] for values in each]
+            row = [title, form.format(_mean([values[0] for values in each])), best, "" if frozen else form.format(_mean(last))]
+            table.add_row(*row, *((f"{form.format(min(last))} to {form.format(max(last))}",) if len(runs) > 1 else ()))
     return table
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

@@ -26,6 +26,10 @@ class Segments(OnPolicy):
         self.steps = settings.steps
         self._obs = self.worlds.reset()
 
+    @property
+    def exact(self) -> bool:
+        return self.worlds.exact
+
     def gathered(self) -> Paths:
         uniform, normal = self.noise(self.steps, f"act:{self.count.iterations}")
         obs, actions, found = [], [], []

@@ -50,6 +50,11 @@ class Trainer(ABC):
     count: Count
     space: Space
 
+    @property
+    def exact(self) -> bool:
+        """Whether `restore` gives back the very state that `state` saw."""
+        return True
+
     @abstractmethod
     def advance(self) -> None:
         """Gather and learn once, and count it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -29,14 +29,12 @@ class Build:
 
 
 class Net:
-    """One network of S seeds. Its parameters are views of `flat`, (S, P), so that an optimizer and a norm see one tensor."""
+    """One network of S seeds: for each layer weights (S * copies, in, out) and biases (S * copies, 1, out); a parameter is (S, size)."""
 
     def __init__(self, name: str, part: Network | Parameter, build: Build, seeds: Sequence[int]) -> None:
-        self.part, self.activation = part, torch.tanh if build.activation == "tanh" else torch.relu
-        self.flat = torch.stack([_start(part, build, torch.Generator().manual_seed(number(f"start:{seed}:{name}"))) for seed in seeds])
-        self.gradient = torch.zeros_like(self.flat)
-        self.leaves = [view.detach().requires_grad_() for view in self._views(self.flat, build)]
-        self._gradients = list(self._views(self.gradient, build))
+        self.part, self.seeds, self.activation = part, len(seeds), torch.tanh if build.activation == "tanh" else torch.relu
+        started = [_start(part, build, torch.Generator().manual_seed(number(f"start:{seed}:{name}"))) for seed in seeds]
+        self.leaves = [torch.cat(layer).requires_grad_() for layer in zip(*started, strict=True)]
 
     def __call__(self, x: Tensor | None = None) -> Tensor:
         """(S, B, outputs), or (S, copies, B, outputs) for several copies, from (S, B, inputs), or (S, copies, B, inputs); a parameter's
@@ -53,21 +51,9 @@ class Net:
             x = x if layer == last else self.activation(x)
         return x if copies == 1 else x.unflatten(0, (-1, copies))
 
-    def take(self, gradients: Sequence[Tensor]) -> None:
-        """Hold the gradients of `leaves`, for a norm and an optimizer to see."""
-        torch._foreach_copy_(self._gradients, list(gradients))
-        self.flat.grad = self.gradient
-
-    def _views(self, flat: Tensor, build: Build) -> Iterator[Tensor]:
-        """Weights (S * copies, in, out) and biases (S * copies, 1, out) in turn; a parameter's (S, size)."""
-        if isinstance(self.part, Parameter):
-            yield flat
-            return
-        flat, at = flat.view(len(flat) * self.part.copies, -1), 0
-        for wide, out in _layers(self.part, build):
-            for rows in (wide, 1):
-                yield flat[:, at : at + rows * out].unflatten(1, (rows, out))
-                at += rows * out
+    def rows(self, tensor: Tensor) -> Tensor:
+        """A leaf, or its gradient, as (S, numbers of a seed)."""
+        return tensor.view(self.seeds, -1)
 
 
 def _layers(part: Network, build: Build) -> list[tuple[int, int]]:
@@ -76,21 +62,27 @@ def _layers(part: Network, build: Build) -> list[tuple[int, int]]:
     return list(pairwise(widths))
 
 
-def _start(part: Network | Parameter, build: Build, chance: torch.Generator) -> Tensor:
-    """(P,) start values of one seed."""
+def _start(part: Network | Parameter, build: Build, chance: torch.Generator) -> list[Tensor]:
+    """The start values of one seed's leaves."""
     if isinstance(part, Parameter):
-        return torch.full((part.size,), part.initial)
-    found, layers = [], _layers(part, build)
-    for _ in range(part.copies):
-        for i, (wide, out) in enumerate(layers):
-            weight, bias = torch.empty(out, wide), torch.zeros(out)
-            if build.start == "orthogonal":
-                torch.nn.init.orthogonal_(weight, part.gain if i == len(layers) - 1 else math.sqrt(2), generator=chance)
-            else:
-                for tensor in (weight, bias):
-                    tensor.uniform_(-1 / math.sqrt(wide), 1 / math.sqrt(wide), generator=chance)
-            found += [weight.T.reshape(-1), bias]
-    return torch.cat(found)
+        return [torch.full((1, part.size), part.initial)]
+    layers = _layers(part, build)
+    copies = [
+        [t for i, layer in enumerate(layers) for t in _layer(layer, part, build, i == len(layers) - 1, chance)] for _ in range(part.copies)
+    ]
+    return [torch.stack(leaf) for leaf in zip(*copies, strict=True)]
+
+
+def _layer(layer: tuple[int, int], part: Network, build: Build, last: bool, chance: torch.Generator) -> tuple[Tensor, Tensor]:
+    """One copy's (in, out) weight and (1, out) bias."""
+    wide, out = layer
+    weight, bias = torch.empty(out, wide), torch.zeros(1, out)
+    if build.start == "orthogonal":
+        torch.nn.init.orthogonal_(weight, part.gain if last else math.sqrt(2), generator=chance)
+    else:
+        for tensor in (weight, bias):
+            tensor.uniform_(-1 / math.sqrt(wide), 1 / math.sqrt(wide), generator=chance)
+    return weight.T.contiguous(), bias
 
 
 class Stack(dict[str, Net]):
@@ -111,21 +103,30 @@ class Stack(dict[str, Net]):
     def follow(self, tau: float) -> None:
         """Move every delayed copy the share `tau` of its way."""
         for name, source in self.follows.items():
-            self[name].flat.lerp_(self[source].flat, tau)
+            torch._foreach_lerp_(self[name].leaves, self[source].leaves, tau)
 
+    @torch.no_grad()
     def drift(self) -> Tensor:
         """(S,) Euclidean distance of the delayed copies from what they follow."""
-        return torch.stack([(self[n].flat - self[source].flat).square().sum(-1) for n, source in self.follows.items()]).sum(0).sqrt()
+        pairs = [
+            (self[name], leaf - other)
+            for name, of in self.follows.items()
+            for leaf, other in zip(self[name].leaves, self[of].leaves, strict=True)
+        ]
+        squares = torch.stack([net.rows(difference).square().sum(-1) for net, difference in pairs])
+        distance: Tensor = squares.sum(0).sqrt()
+        return distance
 
     def tensors(self, row: int) -> dict[str, Tensor]:
-        """The parameters of one seed, by network."""
-        return {name: net.flat[row].clone() for name, net in self.items()}
+        """The parameters of one seed."""
+        return {f"{name}/{i}": net.rows(leaf)[row].detach().clone() for name, net in self.items() for i, leaf in enumerate(net.leaves)}
 
     @torch.no_grad()
     def restore(self, row: int, tensors: dict[str, Tensor]) -> None:
         """Take back what `tensors` gave."""
         for name, net in self.items():
-            net.flat[row] = tensors[name]
+            for i, leaf in enumerate(net.leaves):
+                net.rows(leaf)[row] = tensors[f"{name}/{i}"]
 
 
 class Mover:
@@ -134,7 +135,7 @@ class Mover:
     def __init__(self, stack: Stack, kind: Literal["adam", "rmsprop"], rates: dict[str, float], eps: float, clip: float) -> None:
         """`rates` names a learning rate for each learnt network; `clip` bounds a seed's global norm, 0 for no bound."""
         self.stack, self.clip, self.rates = stack, clip, rates
-        self.optimizers = {name: _optimizer(stack[name].flat, kind, rates[name], eps) for name in stack.learnt}
+        self.optimizers = {name: _optimizer(stack[name].leaves, kind, rates[name], eps) for name in stack.learnt}
 
     def rate(self, share: float) -> None:
         """Set every learning rate to this share of its start."""
@@ -146,49 +147,62 @@ class Mover:
 
         `still` (S,) bool holds networks of those seeds where they are, their optimizer's memory included.
         """
-        nets = [self.stack[name] for name in names]
-        found = iter(torch.autograd.grad(loss, [leaf for net in nets for leaf in net.leaves]))
-        for net in nets:
-            net.take([next(found) for _ in net.leaves])
-        norm = torch.stack([net.gradient.square().sum(-1) for net in nets]).sum(0).sqrt()
-        if self.clip:
+        leaves = [(net, leaf) for net in (self.stack[name] for name in names) for leaf in net.leaves]
+        found = torch.autograd.grad(loss, [leaf for _, leaf in leaves])
+        norm = torch.stack([torch.linalg.vector_norm(net.rows(g), dim=1) for (net, _), g in zip(leaves, found, strict=True)]).norm(dim=0)
+        if self.clip and bool((norm > self.clip).any()):
             share = (self.clip / (norm + 1e-6)).clamp_max(1.0).unsqueeze(-1)
-            for net in nets:
-                net.gradient.mul_(share)
+            for (net, _), gradient in zip(leaves, found, strict=True):
+                net.rows(gradient).mul_(share)
+        for (_, leaf), gradient in zip(leaves, found, strict=True):
+            leaf.grad = gradient
         for name in names:
             self._move(name, still)
         return norm
 
     def _move(self, name: str, still: Tensor | None) -> None:
-        optimizer, flat = self.optimizers[name], self.stack[name].flat
+        optimizer, net = self.optimizers[name], self.stack[name]
         if still is None or not still.any():
             optimizer.step()
             return
-        moving = [flat, *(v for v in optimizer.state[flat].values() if v.shape == flat.shape)]
+        moving = [net.rows(tensor) for leaf in net.leaves for tensor in (leaf.detach(), *self._memory(optimizer, leaf).values())]
         before = [tensor[still] for tensor in moving]
         optimizer.step()
-        for tensor, old in zip(moving, before, strict=False):
+        for tensor, old in zip(moving, before, strict=True):
             tensor[still] = old
+
+    def _memory(self, optimizer: Optimizer, leaf: Tensor) -> dict[str, Tensor]:
+        """What the optimizer remembers of each number of a leaf, made where it has not moved yet."""
+        if not optimizer.state[leaf]:
+            names = ("exp_avg", "exp_avg_sq") if isinstance(optimizer, Adam) else ("square_avg",)
+            optimizer.state[leaf].update({name: torch.zeros_like(leaf) for name in names} | {"step": torch.zeros(())})
+        held: dict[str, Tensor] = {name: value for name, value in optimizer.state[leaf].items() if value.shape == leaf.shape}
+        return held
 
     def tensors(self, row: int) -> dict[str, Tensor]:
         """The optimizers' memory of one seed."""
-        found = {}
+        found: dict[str, Tensor] = {}
         for name, optimizer in self.optimizers.items():
-            for key, value in optimizer.state[self.stack[name].flat].items():
-                found[f"{name}/{key}"] = value[row].clone() if value.dim() else value.clone()
+            net = self.stack[name]
+            for i, leaf in enumerate(net.leaves):
+                held = optimizer.state[leaf]
+                found |= {f"{name}/{i}/{key}": (net.rows(v)[row] if v.dim() else v).clone() for key, v in held.items()}
         return found
 
     def restore(self, row: int, tensors: dict[str, Tensor]) -> None:
         """Take back what `tensors` gave."""
-        for name, optimizer in self.optimizers.items():
-            flat = self.stack[name].flat
-            for key, value in ((k.partition("/")[2], v) for k, v in tensors.items() if k.partition("/")[0] == name):
-                held = optimizer.state[flat].setdefault(key, torch.zeros_like(flat) if value.dim() else value.clone())
-                if value.dim():
-                    held[row] = value
+        for path, value in tensors.items():
+            name, i, key = path.split("/")
+            net, optimizer = self.stack[name], self.optimizers[name]
+            leaf = net.leaves[int(i)]
+            self._memory(optimizer, leaf)
+            if value.dim():
+                net.rows(optimizer.state[leaf][key])[row] = value
+            else:
+                optimizer.state[leaf][key] = value.clone()
 
 
-def _optimizer(flat: Tensor, kind: str, rate: float, eps: float) -> Optimizer:
+def _optimizer(leaves: list[Tensor], kind: str, rate: float, eps: float) -> Optimizer:
     if kind == "adam":
-        return Adam([flat], rate, eps=eps, fused=True)
-    return RMSprop([flat], rate, alpha=0.99, eps=eps)
+        return Adam(leaves, rate, eps=eps, fused=True)
+    return RMSprop(leaves, rate, alpha=0.99, eps=eps)

@@ -40,6 +40,11 @@ class Run:
     def __post_init__(self) -> None:
         self.progress = self.progress or [Progress() for _ in self.trainer.plan.seeds]
 
+    def close(self) -> None:
+        """Give back what environments hold."""
+        self.trainer.close()
+        self.evaluator.close()
+
     @property
     def going(self) -> list[int]:
         """Rows of the seeds that have budget left."""

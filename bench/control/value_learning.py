@@ -83,6 +83,10 @@ class Replay(ValueLearning):
         self._normal = Blocks("uniform" if self.space.discrete else "normal", plan.seeds, (envs, width), "try", BLOCK * 8)
         self._obs, self._ticks = self.worlds.reset(), 0
 
+    @property
+    def exact(self) -> bool:
+        return self.worlds.exact
+
     def advance(self) -> None:
         for _ in range(self.settings.train_every // self.settings.envs):
             self._act()

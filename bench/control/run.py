@@ -1,0 +1,116 @@
+"""From specifications that differ in their seed alone to finished run folders, one for each seed."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import torch
+
+from bench.checkpoint import Checkpoint
+from bench.config import RunSpec
+from bench.control.build import build
+from bench.control.training import Progress, Run
+from bench.provenance import provenance
+from bench.record import Record
+from bench.run_folder import RunFolder, read_records
+from bench.store import RunStore
+
+SAVE_SHARE = 0.05  # of a run's time may go into checkpoints
+Observe = Callable[[RunSpec, Record], None]
+
+
+def execute(specs: Sequence[RunSpec], store: RunStore, observe: Observe) -> list[tuple[Path, list[str]]]:
+    """The folder of each run and what there is to warn of, once all are finished. Those that are not yet are trained side by side.
+
+    `observe` sees every record, those of earlier calls first.
+    """
+    made_small()
+    done = {spec.seed: path for spec in specs if (path := store.finished(spec)) is not None}
+    for spec in specs:
+        for record in read_records(done[spec.seed]) if spec.seed in done else ():
+            observe(spec, record)
+    left, warnings = [spec for spec in specs if spec.seed not in done], dict[int, list[str]]()
+    if left:
+        with closing(build(left)) as run, ExitStack() as opened:
+            facts = provenance() | {"seeds_together": [spec.seed for spec in left]}
+            folders = [opened.enter_context(store.open(spec, facts)) for spec in left]
+            _take_up(run, folders)
+            for folder in folders:
+                for record in folder.records():
+                    observe(folder.spec, record)
+            _pull(run, folders, observe)
+            done |= {folder.spec.seed: folder.path for folder in folders}
+            warnings = {folder.spec.seed: folder.warnings for folder in folders}
+    return [(done[spec.seed], warnings.get(spec.seed, [])) for spec in specs]
+
+
+def made_small() -> None:
+    """Set this process up for small tensors: one thread, no slow arithmetic on numbers next to nothing, and freed memory kept."""
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    try:
+        libc = ctypes.CDLL(None)
+        for option in (-1, -3):  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD: giving pages back and fetching them anew costs more than a product
+            libc.mallopt(option, 2**30)
+    except (OSError, AttributeError):  # another C library
+        pass
+
+
+def _take_up(run: Run, folders: list[RunFolder]) -> None:
+    """Go back to the newest point that all seeds have saved; to the start where there is none, or where one of them is damaged."""
+    common = set.intersection(*(set(folder.checkpoints()) for folder in folders))
+    found: list[Checkpoint | None] = []
+    for folder in folders:
+        folder.keep_checkpoint(max(common, default=None))
+        found.append(folder.latest())
+    whole = [checkpoint for checkpoint in found if checkpoint is not None]
+    complete = len(whole) == len(folders)
+    for folder, checkpoint in zip(folders, found, strict=True):
+        folder.rewind(checkpoint if complete else None)
+    if not complete:
+        return
+    names = list(whole[0].state["tensors"])
+    run.trainer.restore([({name: c.tensors(name) for name in names}, c.state["trainer"]) for c in whole])
+    run.progress = [Progress(**c.state["progress"]) for c in whole]
+    if not run.trainer.exact:
+        for folder in folders:
+            folder.warnings.append("with task.autoreset, an episode cannot be taken up again; new ones were begun")
+
+
+def _pull(run: Run, folders: list[RunFolder], observe: Observe) -> None:
+    """Draw records into the store until all budgets are spent; save as often as the share of time allows."""
+    saved, cost = time.perf_counter(), 0.0
+    for records in run.train():
+        for row, record in records.items():
+            folders[row].append(record)
+            observe(folders[row].spec, record)
+            if run.progress[row].samples >= run.trainer.plan.budget:
+                _finish(run, folders[row], row)
+        now = time.perf_counter()
+        if run.going and run.trainer.count.iterations and now - saved > cost / SAVE_SHARE:
+            _save(run, folders)
+            saved = time.perf_counter()
+            cost = saved - now
+
+
+def _save(run: Run, folders: list[RunFolder]) -> None:
+    """Save every seed that is still going; the older point of any goes only once all have the new one."""
+    step = run.trainer.count.iterations
+    for row in run.going:
+        tensors, facts = run.trainer.state(row)
+        held = {name: group for name, group in tensors.items() if group}
+        state = {"trainer": facts, "progress": run.progress[row].to_json(), "tensors": list(held)}
+        folders[row].checkpoint(step, held, state, alone=False)
+    for row in run.going:
+        folders[row].keep_checkpoint(step)
+
+
+def _finish(run: Run, folder: RunFolder, row: int) -> None:
+    """Keep the seed's networks, without what only going on would need, and mark it as finished."""
+    last = folder.records()[-1]
+    folder.checkpoint(run.trainer.count.iterations, {"model": run.trainer.stack.tensors(row)}, {})
+    folder.finish({"score": last.eval_score, "samples": last.samples, "tokens": last.tokens, "steps": last.step})

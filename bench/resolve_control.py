@@ -1,0 +1,101 @@
+"""From what a user asks for to a full specification, for tasks on Gymnasium and on logs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from bench import registry
+from bench.config import CONTROL, Choice, RunSpec, build
+from bench.control_settings import ControlSettings, EpisodeSettings, LogSettings, ReplaySettings, SegmentSettings
+from bench.errors import ConfigError
+from bench.recipes import recipe
+
+MANY = ("gym", "minari")  # tasks that stand for any environment or data set, written gym:ID or minari:ID
+
+
+def named(name: str) -> tuple[str, dict[str, Any]]:
+    """A task's name and settings from what the command line calls it: its own name, Gymnasium's, or gym:ID and minari:ID."""
+    known = registry.names("tasks")
+    kind, colon, wanted = name.partition(":")
+    if name in known or (colon and kind not in MANY):
+        return name, {}
+    ids = {task.id: each for each in known if kind != "minari" and not is_log(task := registry.load("tasks", each)) and _fixed(task)}
+    found = ids.get(wanted if colon else name)
+    if found is not None:
+        return found, {}
+    return (kind, {"id": wanted}) if colon else (name, {})
+
+
+def _fixed(task: type[Any]) -> bool:
+    """Whether a task class names one environment."""
+    return isinstance(getattr(task, "id", None), str) and "id" not in task.__dataclass_fields__
+
+
+def is_log(task: type[Any]) -> bool:
+    """Whether a task is a fixed log of what others did."""
+    return bool(getattr(task, "logged", False))
+
+
+def specify(algorithm: str, task: str, seed: int, budget: int, given: dict[str, dict[str, Any]]) -> RunSpec:
+    """The specification of one run. Raises ConfigError for names, values and pairings that cannot work."""
+    rule_class, task_class = registry.load("algorithms", algorithm), registry.load("tasks", task)
+    kind = _way(algorithm, rule_class, task, task_class)
+    known = recipe(task, CONTROL, algorithm)
+    rule = build(rule_class, "algo", known.algorithm | given["algo"])
+    settings: ControlSettings = build(kind, "train", known.train | given["train"])
+    budget = budget or known.budget
+    for part in ("sampler", "reward"):
+        if given[part]:
+            raise ConfigError(f"{part}.{next(iter(given[part]))} is for text; {task} has no {part} to set")
+    _check(algorithm, rule, settings, seed, budget)
+    return RunSpec(
+        algorithm=Choice(algorithm, asdict(rule)),
+        task=Choice(task, asdict(build(task_class, "task", given["task"]))),
+        tier=CONTROL,
+        sampler=Choice("none"),
+        model=Choice("none"),
+        seed=seed,
+        budget=budget,
+        train=settings,
+    )
+
+
+def _way(algorithm: str, rule: type[Any], task: str, task_class: type[Any]) -> type[ControlSettings]:
+    """How the rule gathers what it learns from. Raises ConfigError where it cannot learn such a task."""
+    from algorithms.base import PolicyGradient
+    from algorithms.value import ValueRule
+
+    logged = is_log(task_class)
+    if issubclass(rule, ValueRule):
+        if logged:
+            return LogSettings
+        if rule.offline == "only":
+            logs = ", ".join(name for name in registry.names("tasks") if is_log(registry.load("tasks", name)))
+            raise ConfigError(f"{algorithm} learns from a fixed log, and {task} is a world to act in; choose one of {logs}")
+        return ReplaySettings
+    if logged:
+        raise ConfigError(f"{algorithm} learns from what it does itself, and {task} is a fixed log; choose cql, dqn, sac or bc")
+    if not issubclass(rule, PolicyGradient) or rule.verdicts or (rule.control and algorithm != "untrained"):
+        raise ConfigError(f"{algorithm} needs a verifier's verdicts on texts, and {task} has none; choose another algorithm or a text task")
+    return SegmentSettings if rule.critic else EpisodeSettings
+
+
+def _check(algorithm: str, rule: Any, settings: ControlSettings, seed: int, budget: int) -> None:
+    """Raises ConfigError for numbers that cannot work together."""
+    if seed < 0:
+        raise ConfigError(f"the seed is {seed}; it must be 0 or more")
+    if rule.reference:
+        raise ConfigError(f"algo.kl is {rule.kl:g}, but on Gymnasium there is no start model to stay near; set it to 0")
+    if isinstance(settings, SegmentSettings) and budget < settings.envs * settings.steps:
+        raise ConfigError(
+            f"the budget is {budget} environment steps, less than one rollout batch of {settings.envs} x {settings.steps}; "
+            "raise --budget, or lower train.envs or train.steps"
+        )
+    if isinstance(settings, EpisodeSettings) and rule.group and settings.episodes < 2:
+        raise ConfigError(f"{algorithm} compares episodes from one start state, and train.episodes is {settings.episodes}; set 2 or more")
+    if isinstance(settings, ReplaySettings) and budget <= settings.learning_starts:
+        raise ConfigError(
+            f"the budget is {budget} environment steps, and learning starts after {settings.learning_starts}; "
+            "raise --budget or lower train.learning_starts"
+        )
