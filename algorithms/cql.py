@@ -36,6 +36,7 @@ class CQL(ValueRule):
     temperature: float = 1.0
 
     offline: ClassVar[Literal["both", "only"]] = "only"
+    proposes_ahead: ClassVar[bool] = True  # with continuous actions, for the log-sum-exp
     ranges: ClassVar[dict[str, tuple[float, float]]] = ValueRule.ranges | {
         "weight": (0, math.inf),
         "samples": (1, math.inf),
