@@ -143,7 +143,8 @@ class Mover:
     def step(self, names: Sequence[str], loss: Tensor, still: Tensor | None = None) -> Tensor:
         """Descend () the sum of the seeds' losses along the named networks; (S,) norms before clipping.
 
-        `still` (S,) bool holds networks of those seeds where they are, their optimizer's memory included.
+        `still` (S,) bool holds networks of those seeds where they are, their optimizer's memory included; only its count of steps, which
+        is one for all seeds, goes on.
         """
         nets = [self.stack[name] for name in names]
         found = iter(torch.autograd.grad(loss, [leaf for net in nets for leaf in net.leaves]))
@@ -163,11 +164,13 @@ class Mover:
         if still is None or not still.any():
             optimizer.step()
             return
-        moving = [flat, *(v for v in optimizer.state[flat].values() if v.shape == flat.shape)]
-        before = [tensor[still] for tensor in moving]
+        memory = optimizer.state[flat]  # empty before the first step
+        place, held = flat[still], {key: value[still] for key, value in memory.items() if value.dim()}
         optimizer.step()
-        for tensor, old in zip(moving, before, strict=False):
-            tensor[still] = old
+        flat[still] = place
+        for key, value in memory.items():
+            if value.dim():
+                value[still] = held.get(key, torch.zeros_like(place))
 
     def tensors(self, row: int) -> dict[str, Tensor]:
         """The optimizers' memory of one seed."""
