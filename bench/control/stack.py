@@ -181,13 +181,12 @@ class Mover:
         return found
 
     def restore(self, row: int, tensors: dict[str, Tensor]) -> None:
-        """Take back what `tensors` gave."""
+        """Take back what `tensors` gave. The count of steps becomes that of the row restored last: rows are to be of one moment."""
         for name, optimizer in self.optimizers.items():
             flat = self.stack[name].flat
             for key, value in ((k.partition("/")[2], v) for k, v in tensors.items() if k.partition("/")[0] == name):
-                held = optimizer.state[flat].setdefault(key, torch.zeros_like(flat) if value.dim() else value.clone())
-                if value.dim():
-                    held[row] = value
+                held = optimizer.state[flat].setdefault(key, torch.zeros_like(flat if value.dim() else value))
+                (held[row] if value.dim() else held).copy_(value)
 
 
 def _optimizer(flat: Tensor, kind: str, rate: float, eps: float) -> Optimizer:
