@@ -105,6 +105,12 @@ class NeverEndsInALog(CQL):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MeasuresBeyondTheEnd(DQN):
+    def probes(self, nets: Networks, batch: Transitions, noise: Noise) -> dict[str, Tensor]:
+        return super().probes(nets, batch, noise) | {"q/next": self.values(nets["q"](batch.next_obs)).mean((-2, -1))}
+
+
+@dataclass(frozen=True, kw_only=True)
 class RollsDice(DQN):
     def explore(self, nets: Networks, obs: Tensor, space: Space, uniform: Tensor, normal: Tensor, spent: float) -> Tensor:
         return super().explore(nets, obs, space, torch.rand(uniform.shape, dtype=uniform.dtype, device=uniform.device), normal, spent)
@@ -215,6 +221,7 @@ MUTANTS: list[tuple[ValueRule, set[str]]] = [
     (CountsOnGamma(), {"nothing_follows_an_end"}),
     (EntropyAfterTheEnd(), {"nothing_follows_an_end"}),
     (NeverEndsInALog(), {"nothing_follows_an_end"}),
+    (MeasuresBeyondTheEnd(), {"nothing_follows_an_end"}),
     (RollsDice(), {"is_pure"}),
     (ClipsRewardsInPlace(), {"is_pure"}),
     (BuildsOnTheCPU(), {"stays_on_its_device"}),

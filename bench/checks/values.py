@@ -80,7 +80,7 @@ def keeps_rows_apart(rule: ValueRule) -> None:
 
 
 def nothing_follows_an_end(rule: ValueRule) -> None:
-    """Where `terminal` is 1, or `discount` is 0, no loss depends on a delayed copy or on the state that follows."""
+    """Where `terminal` is 1, or `discount` is 0, no loss depends on a delayed copy or on the state that follows; after an end, no probe."""
     for case in cases(rule, "end"):
         zero, one = torch.zeros(ROWS, dtype=torch.float64), torch.ones(ROWS, dtype=torch.float64)
         ended = case.with_batch(terminal=one, discount=one)
@@ -92,6 +92,10 @@ def nothing_follows_an_end(rule: ValueRule) -> None:
             _same(replace(changed, weights=copies).losses(), wanted, f"with {title} and other delayed copies")
             if case.space.discrete or not rule.proposes_ahead:
                 _same(changed.with_batch(next_obs=elsewhere).losses(), wanted, f"with {title} and another state after it")
+        if case.space.discrete or not rule.proposes_ahead:
+            probes, others = (rule.probes(of.nets, of.batch, of.noise) for of in (ended, ended.with_batch(next_obs=elsewhere)))
+            for name, probe in probes.items():
+                close(others[name], probe, f"probe {name} with an end and another state after it")
 
 
 def is_pure(rule: ValueRule) -> None:
