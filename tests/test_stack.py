@@ -25,6 +25,11 @@ def fresh(seeds: Sequence[int] = SEEDS, kind: Any = "adam", clip: float = 0.0) -
     return stack, Mover(stack, kind, dict.fromkeys(stack.learnt, 3e-3), 1e-5, clip)
 
 
+def numbers(net: Net) -> Tensor:
+    """(S, P) a copy of everything learnt."""
+    return torch.cat([leaf.detach().reshape(len(SEEDS), -1) for leaf in net.leaves], -1)
+
+
 def draws(name: str, seeds: Sequence[int], width: int) -> Tensor:
     """(S, B, width) numbers of each seed's own."""
     return torch.stack([Draw(f"{name}:{seed}", torch.float32, (ROWS, width)).normal("x") for seed in seeds])
@@ -65,15 +70,15 @@ def test_seeds_start_alike_whatever_stands_beside_them() -> None:
     stack, _ = fresh()
     for row, seed in enumerate(SEEDS):
         same(fresh([seed])[0].tensors(0), stack.tensors(row))
-    assert not torch.equal(stack["policy"].flat[0], stack["policy"].flat[1])
+    assert not torch.equal(*numbers(stack["policy"])[:2])
     alone = Net("policy", SAC().networks(SPACE)["policy"], BUILD, SEEDS)
-    assert torch.equal(alone.flat, stack["policy"].flat)
+    assert torch.equal(numbers(alone), numbers(stack["policy"]))
 
 
 def test_copies_start_as_what_they_follow_and_critics_apart() -> None:
     stack, _ = fresh()
-    assert torch.equal(stack["q_target"].flat, stack["q"].flat) and (stack.drift() == 0).all()
-    first, second = stack["q"].flat.chunk(2, -1)
+    assert torch.equal(numbers(stack["q_target"]), numbers(stack["q"])) and (stack.drift() == 0).all()
+    first, second = stack["q"].leaves[0].unflatten(0, (-1, 2)).unbind(1)
     assert not torch.equal(first, second)
     assert stack.learnt == ["policy", "q", "log_temperature"]
 
@@ -153,14 +158,14 @@ def test_steps_are_those_of_torchs_optimizers(kind: Any) -> None:
 
 
 def test_gradients_are_clipped_for_each_seed_over_all_networks_named() -> None:
-    stack, mover = fresh(clip=1.0)
+    stack, mover = fresh(kind="rmsprop", clip=1.0)
     x, scale = draws("x", SEEDS, 4), torch.tensor([1e-3, 1.0, 1e3])
     loss = (scale * (stack["policy"](x).square().sum((-2, -1)) + stack["log_temperature"]().exp().sum(-1))).sum()
     norm = mover.step(["policy", "log_temperature"], loss)
-    kept = torch.cat([stack[name].gradient for name in ("policy", "log_temperature")], -1).norm(dim=-1)
+    squares = [sum(v.sum().item() for key, v in mover.tensors(row).items() if key.endswith("square_avg")) for row in range(3)]
+    kept = (torch.tensor(squares) / 0.01).sqrt()  # a hundredth of the first gradient's square is what the optimizer remembers
     assert norm[0] < 1 < norm[1] < norm[2]
     torch.testing.assert_close(kept, norm.clamp_max(1.0), rtol=1e-4, atol=1e-5)
-    assert (stack["q"].gradient == 0).all()
 
 
 def test_a_broken_seed_breaks_no_other() -> None:
@@ -169,32 +174,32 @@ def test_a_broken_seed_breaks_no_other() -> None:
     for s, m, broken in ((stack, mover, float("nan")), (wanted, own, 1.0)):
         loss = s["policy"](draws("x", SEEDS, 4)).square().mean((-2, -1)) * torch.tensor([1.0, broken, 1.0])
         m.step(["policy"], loss.sum())
-    assert stack["policy"].flat[1].isnan().any()
-    assert torch.equal(stack["policy"].flat[[0, 2]], wanted["policy"].flat[[0, 2]])
+    assert numbers(stack["policy"])[1].isnan().any()
+    assert torch.equal(numbers(stack["policy"])[[0, 2]], numbers(wanted["policy"])[[0, 2]])
 
 
 def test_only_what_is_named_moves() -> None:
     stack, mover = fresh()
-    before = {name: net.flat.clone() for name, net in stack.items()}
+    before = {name: numbers(net) for name, net in stack.items()}
     x = draws("x", SEEDS, 4)
     value = stack["q"](torch.cat([x, stack["policy"](x)[..., :2].tanh()], -1)).mean((-2, -1)).sum()
     mover.step(["policy"], -value)
-    assert [name for name, net in stack.items() if not torch.equal(net.flat, before[name])] == ["policy"]
+    assert [name for name, net in stack.items() if not torch.equal(numbers(net), before[name])] == ["policy"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("first", [0, 3])
 def test_a_seed_that_is_held_keeps_its_place_and_its_memory(kind: Any, first: int) -> None:
-    """Also where it is held from the very first step on; only the count of steps goes on."""
+    """Also where it is held from the very first step on; only the count of steps, which is one for all seeds, goes on."""
     stack, mover = fresh(kind=kind)
     free, other = fresh(kind=kind)
     train(stack, mover, 0, first)
     train(free, other, 0, first)
-    place, memory = {name: stack[name].flat[1].clone() for name in stack.learnt}, mover.tensors(1)
+    place, memory = {name: numbers(stack[name])[1] for name in stack.learnt}, mover.tensors(1)
     train(stack, mover, first, first + 3, torch.tensor([False, True, False]))
     train(free, other, first, first + 3)
     for name, value in place.items():
-        assert torch.equal(stack[name].flat[1], value)
+        assert torch.equal(numbers(stack[name])[1], value)
     for name, value in mover.tensors(1).items():
         if value.dim():
             assert torch.equal(value, memory.get(name, torch.zeros_like(value))), name
@@ -247,21 +252,22 @@ def test_one_seed_moves_into_another_row() -> None:
 def test_copies_follow(tau: float) -> None:
     stack, _ = fresh()
     with torch.no_grad():
-        stack["q_target"].flat.add_(1.0)
-    before, distance = stack["q_target"].flat.clone(), stack.drift()
+        for leaf in stack["q_target"].leaves:
+            leaf.add_(1.0)
+    before, distance = numbers(stack["q_target"]), stack.drift()
     assert distance.tolist() == pytest.approx([math.sqrt(before.shape[-1])] * 3, rel=1e-4)
     stack.follow(tau)
-    torch.testing.assert_close(stack["q_target"].flat, (1 - tau) * before + tau * stack["q"].flat, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(numbers(stack["q_target"]), (1 - tau) * before + tau * numbers(stack["q"]), rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(stack.drift(), (1 - tau) * distance, rtol=1e-3, atol=1e-6)
     if tau == 1:
-        assert torch.equal(stack["q_target"].flat, stack["q"].flat)
+        assert torch.equal(numbers(stack["q_target"]), numbers(stack["q"]))
 
 
 def test_rates_can_fall() -> None:
     stack, mover = fresh()
-    before = stack["policy"].flat.clone()
+    before = numbers(stack["policy"])
     mover.rate(0.0)
     train(stack, mover, 0, 2)
-    assert torch.equal(stack["policy"].flat, before)
+    assert torch.equal(numbers(stack["policy"]), before)
     mover.rate(0.5)
     assert {o.param_groups[0]["lr"] for o in mover.optimizers.values()} == {1.5e-3}
