@@ -36,6 +36,7 @@ class CQL(ValueRule):
     temperature: float = 1.0
 
     offline: ClassVar[Literal["both", "only"]] = "only"
+    proposes_ahead: ClassVar[bool] = True  # with continuous actions, for the log-sum-exp
     ranges: ClassVar[dict[str, tuple[float, float]]] = ValueRule.ranges | {
         "weight": (0, math.inf),
         "samples": (1, math.inf),
@@ -93,7 +94,7 @@ class CQL(ValueRule):
         with torch.no_grad():
             drawn = [tanh_gaussian.sample(nets["policy"](o), noise[name]) for o, name in self._sources(batch, obs)]
         anywhere = 2 * noise["anywhere"] - 1
-        drawn.append((anywhere, torch.full(anywhere.shape[:-1], -anywhere.shape[-1] * math.log(2), dtype=obs.dtype)))
+        drawn.append((anywhere, anywhere.new_full(anywhere.shape[:-1], -anywhere.shape[-1] * math.log(2))))
         each = [worth(nets, obs, action) - (logp.unsqueeze(-2) if self.importance else 0) for action, logp in drawn]
         stacked = torch.cat([x.unflatten(-1, (self.samples, -1)) for x in each], -2)  # (..., 2, 3 K, B)
         return stacked.logsumexp(-2) - worth(nets, batch.obs, batch.action)

@@ -83,13 +83,15 @@ class DQN(ValueRule):
 
     @torch.no_grad()
     def probes(self, nets: Networks, batch: Transitions, noise: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        values, after = (self.values(nets[name](batch.next_obs)) for name in ("q", "q_target"))
+        values, ahead = (self.values(nets["q"](obs)) for obs in (batch.obs, batch.next_obs))
+        after = self.values(nets["q_target"](batch.next_obs))
         best = values.topk(min(2, values.shape[-1]), -1).values
-        error = self.target(nets, batch) - chosen(self.values(nets["q"](batch.obs)), batch.action)
+        error = self.target(nets, batch) - chosen(values, batch.action)
+        overrated = after.amax(-1) - chosen(after, ahead.argmax(-1))
         return {
             "q/mean": values.mean((-2, -1)),
             "q/max": values.amax((-2, -1)),
             "q/action_gap": (best[..., 0] - best[..., -1]).mean(-1),
             "td/abs_mean": error.abs().mean(-1),
-            "double/gap": (after.amax(-1) - chosen(after, values.argmax(-1))).mean(-1),
+            "double/gap": (overrated * (1 - batch.terminal)).mean(-1),
         }

@@ -87,6 +87,7 @@ class ValueRule(Rule, ABC):
     target_clock: Literal["gradient", "environment"] = "gradient"
 
     offline: ClassVar[Literal["both", "only"]] = "both"  # may learn from a log, or learns from nothing else
+    proposes_ahead: ClassVar[bool] = False  # tries what the policy does in the next state in this one, too, also after an end
     ranges: ClassVar[dict[str, tuple[float, float]]] = Rule.ranges | {
         "gamma": (0, 1),
         "n_step": (1, math.inf),

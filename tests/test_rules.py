@@ -14,8 +14,10 @@ import torch
 from algorithms.a2c import A2C
 from algorithms.base import Forward, PolicyGradient, Rule
 from algorithms.cispo import CISPO
+from algorithms.cql import CQL
 from algorithms.dapo import DAPO
 from algorithms.dpo import DPO
+from algorithms.dqn import DQN
 from algorithms.dr_grpo import DrGRPO
 from algorithms.gmpo import GMPO
 from algorithms.grpo import GRPO
@@ -25,10 +27,11 @@ from algorithms.random_reward import RandomReward
 from algorithms.reinforce import Reinforce
 from algorithms.reinforce_plus_plus import ReinforcePlusPlus
 from algorithms.rloo import RLOO
+from algorithms.sac import SAC
 from algorithms.sapo import SAPO
 from algorithms.vespo import VESPO
 from bench import checks
-from bench.checks import learning
+from bench.checks import chains, learning
 from bench.checks.batches import batch, forward, loss, tensors
 from bench.checks.expect import DoesNotApply
 from bench.registry import load, names
@@ -77,6 +80,15 @@ VARIANTS: list[Rule] = [
     CISPO(ratio_floor=0.9, ratio_cap=1.1),
     GMPO(clip_low=0.05, clip_high=0.1),
     VESPO(k_pos=0.0, lam_neg=0.5),
+    DQN(double=True),
+    DQN(dueling=True, loss="mse", epsilon_share=0.0),
+    SAC(version="v1", temperature=0.2),
+    SAC(temperature_loss="linear", target_entropy=0.3),
+    SAC(learn_temperature=False, temperature=0.1),
+    CQL(threshold=1.0, weight=2.0),
+    CQL(importance=False, samples=3),
+    CQL(backup="sampled", temperature=0.3),
+    CQL(backup="soft", learn_temperature=False),
 ]
 
 
@@ -90,7 +102,7 @@ TURNED = [
     pytest.param(rule, contract, id=f"{changed(rule)}-{title}")
     for rule in VARIANTS
     for title, contract in checks.contracts("algorithms", rule)
-    if (title, contract) not in learning.CONTRACTS  # a whole run for each variant would take minutes
+    if (title, contract) not in [*learning.CONTRACTS, *chains.CONTRACTS]  # a whole run for each variant would take minutes
 ]
 
 

@@ -18,7 +18,7 @@ from bench.errors import unknown
 Contract = Callable[[Any], None]
 
 MODULES = {
-    "algorithms": ("settings", "rules", "gradients", "critics", "preferences", "learning"),
+    "algorithms": ("settings", "rules", "gradients", "critics", "preferences", "learning", "values", "value_slopes", "chains"),
     "tasks": ("settings", "tasks"),
     "metrics": ("settings", "metrics"),
     "samplers": ("settings", "samplers"),
@@ -38,7 +38,7 @@ class Outcome:
 def contracts(kind: str, plug_in: Any = None) -> list[tuple[str, Contract]]:
     """The promises of a kind, each with its title; of a plug-in, where one is given, those that are made by its sort.
 
-    A module whose promises only some sort makes names its base class in `ASKS`. Raises ConfigError for an unknown kind.
+    A module whose promises only some sort makes names its base class, or several, in `ASKS`. Raises ConfigError for an unknown kind.
     """
     if kind not in MODULES:
         raise unknown("kind of plug-in", kind, MODULES)

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from itertools import islice
 
-from algorithms.base import Rule
+from algorithms.base import PolicyGradient, Rule
+from algorithms.preference import Preference
 from bench import registry
 from bench.checks.expect import DoesNotApply, expect
 from bench.config import TrainSettings
@@ -55,6 +56,7 @@ def repeats_its_curve(rule: Rule) -> None:
     expect(facts(first_curve(rule)) == facts(curve(rule)), "two runs from the same seed differ; the rule draws chance or keeps state")
 
 
+ASKS = PolicyGradient, Preference  # they learn from completions
 CONTRACTS: list[tuple[str, Callable[[Rule], None]]] = [
     ("learns last_digit", learns_last_digit),
     ("same seed, same curve", repeats_its_curve),
