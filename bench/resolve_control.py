@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from bench import registry
@@ -29,7 +29,7 @@ def named(name: str) -> tuple[str, dict[str, Any]]:
 
 def _fixed(task: type[Any]) -> bool:
     """Whether a task class names one environment."""
-    return isinstance(getattr(task, "id", None), str) and "id" not in task.__dataclass_fields__
+    return isinstance(getattr(task, "id", None), str) and "id" not in {field.name for field in fields(task)}
 
 
 def is_log(task: type[Any]) -> bool:

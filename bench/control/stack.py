@@ -113,7 +113,7 @@ class Stack(dict[str, Net]):
             for name, of in self.follows.items()
             for leaf, other in zip(self[name].leaves, self[of].leaves, strict=True)
         ]
-        squares = torch.stack([net.rows(difference).square().sum(-1) for net, difference in pairs])
+        squares: Tensor = torch.stack([net.rows(difference).square().sum(-1) for net, difference in pairs])
         distance: Tensor = squares.sum(0).sqrt()
         return distance
 
