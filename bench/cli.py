@@ -213,6 +213,18 @@ def pretrain(
 
 
 @app.command()
+def collect(
+    task: Annotated[str, typer.Argument(help="Task that is a log, such as cartpole_logged.")],
+    out: Annotated[Path | None, typer.Option(help="Folder to write to; by default tasks/logs of the installation.")] = None,
+    seed: Annotated[int, typer.Option(help="Everything random follows from it; 12345 gives the shipped log.")] = 12345,
+) -> None:
+    """Make a shipped log of mixed quality again, from agents trained here, and say what is in it."""
+    from bench import listings
+
+    listings.collected(task, out, seed)
+
+
+@app.command()
 def doctor(results: Results = Path("results"), as_json: AsJson = False) -> None:
     """Show versions, GPU, vLLM, hub and disk; what is missing, and the pip line that mends it."""
     from bench import listings

@@ -77,6 +77,18 @@ def checks(name: str, as_json: bool) -> bool:
     return held
 
 
+def collected(task: str, out: Path | None, seed: int) -> None:
+    """Make a log again, and show who acted for it and how well."""
+    from bench.collect import collect
+
+    found = collect(task, out, seed)
+    table = Table("policy", "steps of training", "episodes", "steps", "return, lowest", "median", "highest", title=f"{task}, seed {seed}")
+    for part in (*found["parts"], {"policy": "all", "steps_of_training": "", **found}):
+        numbers = (f"{part[name]:.0f}" for name in ("episodes", "transitions", "return_q0", "return_q50", "return_q100"))
+        table.add_row(part["policy"], str(part["steps_of_training"]), *numbers)
+    Console().print(table)
+
+
 def mark(holds: bool) -> str:
     """yes or no, in its colour."""
     return "[green]yes[/]" if holds else "[red]no[/]"

@@ -191,7 +191,8 @@ class _Reader:
             first, _, rest = ast.unparse(base).partition("[")[0].partition(".")
             source, _, original = imports.get(first, f"{module}:{first}").partition(":")
             above = self._facts(f"{source}.{original}", rest) if rest else self._facts(source, original)
-            derives, members = derives or above[0], members | above[1]
+            derives = derives or above[0]
+            members |= {name: abstract and members.get(name, True) for name, abstract in above[1].items()}  # a shared root hides nothing
         return derives, members | dict(_members(classes[name]))
 
 

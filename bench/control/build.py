@@ -14,10 +14,11 @@ from bench.control.evaluation import Evaluator
 from bench.control.segments import Segments
 from bench.control.setup import Plan, Trainer
 from bench.control.training import Run
-from bench.control.value_learning import Replay
+from bench.control.value_learning import Log, Replay
 from bench.control_settings import ControlSettings, EpisodeSettings, LogSettings, ReplaySettings, SegmentSettings
 from bench.errors import ConfigError
 from tasks.env import EnvTask
+from tasks.log import LogTask
 
 
 def build(specs: Sequence[RunSpec]) -> Run:
@@ -49,5 +50,5 @@ def _trainer(rule: Any, plan: Plan, settings: ControlSettings) -> Trainer:
     assert isinstance(rule, ValueRule)
     if isinstance(settings, ReplaySettings):
         return Replay(rule, plan, settings)
-    assert isinstance(settings, LogSettings)
-    raise NotImplementedError
+    assert isinstance(settings, LogSettings) and isinstance(plan.task, LogTask)
+    return Log(rule, plan, settings)

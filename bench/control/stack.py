@@ -113,7 +113,7 @@ class Stack(dict[str, Net]):
             for name, of in self.follows.items()
             for leaf, other in zip(self[name].leaves, self[of].leaves, strict=True)
         ]
-        squares: Tensor = torch.stack([net.rows(difference).square().sum(-1) for net, difference in pairs])
+        squares = torch.stack([net.rows(difference).square().sum(-1) for net, difference in pairs])
         distance: Tensor = squares.sum(0).sqrt()
         return distance
 
@@ -149,7 +149,8 @@ class Mover:
         """
         leaves = [(net, leaf) for net in (self.stack[name] for name in names) for leaf in net.leaves]
         found = torch.autograd.grad(loss, [leaf for _, leaf in leaves])
-        norm = torch.stack([torch.linalg.vector_norm(net.rows(g), dim=1) for (net, _), g in zip(leaves, found, strict=True)]).norm(dim=0)
+        each = [torch.linalg.vector_norm(net.rows(gradient), dim=1) for (net, _), gradient in zip(leaves, found, strict=True)]
+        norm: Tensor = torch.stack(each).norm(dim=0)
         if self.clip and bool((norm > self.clip).any()):
             share = (self.clip / (norm + 1e-6)).clamp_max(1.0).unsqueeze(-1)
             for (net, _), gradient in zip(leaves, found, strict=True):

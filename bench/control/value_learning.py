@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import torch
@@ -10,11 +11,13 @@ from torch import Tensor
 
 from algorithms.value import Space, Transitions, ValueRule
 from bench.chance import Blocks
+from bench.control.logs import episodes_of, facts, transitions
 from bench.control.replay_buffer import ReplayBuffer
 from bench.control.setup import Plan, Trainer, no_samples, share_left, starts
 from bench.control.stack import Build, Mover, Stack
 from bench.control.worlds import Worlds
 from bench.control_settings import ControlSettings, LogSettings, ReplaySettings
+from tasks.log import LogTask
 
 BLOCK = 32  # gradient steps, or environment steps, for which random numbers are drawn at a time
 
@@ -132,16 +135,16 @@ class Replay(ValueLearning):
         return found
 
     def state(self, row: int) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-        tensors, facts = super().state(row)
+        tensors, known = super().state(row)
         held = self.worlds.state(range(row * self.settings.envs, (row + 1) * self.settings.envs))
         worlds = {name: torch.from_numpy(value) for name, value in held.items()}
-        return tensors | {"worlds": worlds, "replay": self.buffer.state(row)}, facts | {"ticks": self._ticks}
+        return tensors | {"worlds": worlds, "replay": self.buffer.state(row)}, known | {"ticks": self._ticks}
 
     def restore(self, states: Sequence[tuple[dict[str, dict[str, Tensor]], dict[str, Any]]]) -> None:
         super().restore(states)
-        for row, (tensors, facts) in enumerate(states):
+        for row, (tensors, known) in enumerate(states):
             self.buffer.restore(row, tensors["replay"])
-            self._ticks = facts["ticks"]
+            self._ticks = known["ticks"]
         self._obs = self.worlds.restore([{name: x.numpy() for name, x in tensors["worlds"].items()} for tensors, _ in states])
 
     def close(self) -> None:
@@ -151,9 +154,13 @@ class Replay(ValueLearning):
 class Log(ValueLearning):
     """On a fixed log, the same for all seeds: a gradient step at a time, each of which counts as a sample."""
 
-    def __init__(self, rule: ValueRule, plan: Plan, settings: LogSettings, space: Space, log: Transitions) -> None:
-        super().__init__(rule, plan, settings, space, settings.batch)
-        self.log = log
+    def __init__(self, rule: ValueRule, plan: Plan, settings: LogSettings) -> None:
+        assert isinstance(plan.task, LogTask)
+        episodes = episodes_of(plan.task)
+        with closing(Worlds(plan.task, 1, starts(plan.seeds, 1, "train"))) as worlds:
+            super().__init__(rule, plan, settings, worlds.space, settings.batch)
+            self.log = transitions(episodes, worlds, rule.gamma, rule.n_step)
+        self.facts = facts(episodes)
 
     def advance(self) -> None:
         self.learn()
@@ -165,3 +172,6 @@ class Log(ValueLearning):
         log = self.log
         each = (log.obs, log.action, log.reward, log.next_obs, log.terminal, log.discount)
         return Transitions(*(x[index] for x in each))
+
+    def probes(self, row: int) -> dict[str, float]:
+        return super().probes(row) if self.count.updates else self.facts

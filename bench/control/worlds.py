@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium
 import numpy
 from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AutoresetMode
@@ -52,7 +51,7 @@ class Worlds:
         """
         try:
             self.env = task.make(columns)
-        except ImportError as error:
+        except (ImportError, OSError) as error:
             raise MissingError(str(error)) from error
         except ValueError as error:
             raise ConfigError(str(error)) from error
@@ -61,7 +60,7 @@ class Worlds:
         self._encode = _encoder(task.id, self.env.single_observation_space)
         self._low, self._high = _bounds(task.id, self.env.single_action_space)
         self.space = _space(self.env.single_observation_space, self.env.single_action_space)
-        self.limit = gymnasium.spec(task.id).max_episode_steps  # steps after which an episode is cut; None: never
+        self.limit = _limit(self.env)  # steps after which an episode is cut; None: never
         self.finished: list[Episode] = []  # for the caller to take and clear
 
     def reset(self) -> Floats:
@@ -76,7 +75,7 @@ class Worlds:
     def step(self, action: NDArray[Any]) -> Step:
         """Take (n,) or (n, A) actions; those outside the bounds are clipped."""
         self._remember(action)
-        raw, reward, ended, cut, info = self.env.step(self._real(action))
+        raw, reward, ended, cut, info = self.env.step(self.real(action))
         next_obs, valid = self._encode(raw), ~self._dummy
         ended, cut = ended & valid, cut & valid & ~ended
         done = ended | cut
@@ -89,6 +88,17 @@ class Worlds:
         if done.any() and self.mode is AutoresetMode.DISABLED:
             obs = self._begin(done)
         return Step(reward.astype(numpy.float32), ended, cut, next_obs, obs, valid)
+
+    def seen(self, raw: Any) -> Floats:
+        """(n, O) observations as a policy sees them, from n of the world's own."""
+        return self._encode(raw)
+
+    def tried(self, raw: Any) -> NDArray[Any]:
+        """(n,) or (n, A) actions as a policy chooses them, from n of the world's own."""
+        if self._low is None or self._high is None:
+            return numpy.asarray(raw, dtype=numpy.int64).reshape(len(raw))
+        flat = numpy.asarray(raw, dtype=numpy.float32).reshape(len(raw), -1)
+        return ((flat - self._low) / (self._high - self._low) * 2 - 1).clip(-1, 1).astype(numpy.float32)
 
     def close(self) -> None:
         """Give back what the environments hold."""
@@ -105,7 +115,7 @@ class Worlds:
         options: dict[str, Any] = {} if which.all() else {"options": {"reset_mask": which.copy()}}
         return self._encode(self.env.reset(seed=seeds, **options)[0])
 
-    def _real(self, action: NDArray[Any]) -> NDArray[Any]:
+    def real(self, action: NDArray[Any]) -> NDArray[Any]:
         """The world's own actions."""
         if self._low is None or self._high is None:
             return action
@@ -161,6 +171,13 @@ class Worlds:
                 obs = self.step(numpy.concatenate([actions[at] for actions in each])).obs
         self.finished.clear()
         return obs
+
+
+def _limit(env: Any) -> int | None:
+    """The time limit of a vector environment's columns."""
+    own = getattr(env, "max_episode_steps", None)
+    columns = getattr(env, "envs", None)
+    return own if own is not None or not columns else columns[0].spec and columns[0].spec.max_episode_steps
 
 
 def _padded(actions: NDArray[Any], length: int) -> NDArray[Any]:

@@ -1,0 +1,91 @@
+"""Makes a shipped log again: trains the rule that its stages name, and lets it act in between."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+
+from bench import registry
+from bench.chance import Blocks, number
+from bench.config import RunSpec
+from bench.control.build import build
+from bench.control.logs import facts
+from bench.control.run import made_small
+from bench.control.training import Run
+from bench.control.worlds import Worlds
+from bench.errors import ConfigError
+from bench.provenance import provenance
+from bench.resolve import Request, resolve
+from tasks.log import LoggedEpisode, ShippedLog, Stage, write
+
+SEED = 12345  # of the shipped logs
+
+
+def collect(name: str, out: Path | None, seed: int) -> dict[str, Any]:
+    """Writes the log of a task and returns its provenance. Raises ConfigError for a task that is no shipped log."""
+    task_class = registry.load("tasks", name)
+    if not issubclass(task_class, ShippedLog):
+        known = [each for each in registry.names("tasks") if issubclass(registry.load("tasks", each), ShippedLog)]
+        raise ConfigError(f"{name} is no log that could be made again; those are {', '.join(known)}")
+    made_small()
+    stages = task_class.stages
+    rule = stages[-1].algorithm
+    spec = resolve(Request(algorithm=rule, task=task_class.source, seed=seed, budget=max(stage.steps for stage in stages)))
+    run = build([spec])
+    try:
+        parts = [(stage, list(_acted(run, stage, spec))) for stage in stages]
+    finally:
+        run.close()
+    found = _provenance(spec, parts)
+    write((out or task_class.path().parent) / task_class.source, [episode for _, part in parts for episode in part], found)
+    return found
+
+
+def _acted(run: Run, stage: Stage, spec: RunSpec) -> Iterator[LoggedEpisode]:
+    """Whole episodes of the policy as it is after the stage's steps, until there are enough steps."""
+    trainer = run.trainer
+    while trainer.count.spent < stage.steps:
+        trainer.advance()
+    name = f"collect:{spec.seed}:{stage.steps}"
+    worlds = Worlds(run.evaluator.task, 1, lambda column, episode: number(f"{name}:{episode}") % 2**31)
+    space, seeds = worlds.space, [spec.seed]
+    uniform, normal = Blocks("uniform", seeds, (1, 2), name, 256), Blocks("normal", seeds, (1, space.actions), name, 256)
+    anything = Blocks("uniform", seeds, (1, space.actions), f"anything:{name}", 256)
+    steps: list[tuple[Any, ...]] = []
+    obs, taken = worlds.reset(), 0
+    while taken < stage.transitions or steps:
+        with torch.no_grad():
+            if stage.steps:
+                action = trainer.tried(torch.from_numpy(obs).unsqueeze(0), uniform.at(taken), normal.at(taken))
+            else:
+                action = (uniform.at(taken)[..., 1] * space.actions).long() if space.discrete else 2 * anything.at(taken) - 1
+        step = worlds.step(action.flatten(0, 1).numpy())
+        steps.append((obs[0], worlds.real(action.flatten(0, 1).numpy())[0], step.reward[0], step.next_obs[0]))
+        obs, taken = step.obs, taken + 1
+        if step.terminated[0] or step.truncated[0]:
+            before, actions, rewards, after = zip(*steps, strict=True)
+            yield LoggedEpisode(numpy.stack([*before, after[-1]]), numpy.stack(actions), numpy.array(rewards), bool(step.terminated[0]))
+            steps = []
+    worlds.close()
+
+
+def _provenance(spec: RunSpec, parts: list[tuple[Stage, list[LoggedEpisode]]]) -> dict[str, Any]:
+    """Who acted, how well, and on what it was made."""
+    whole = [episode for _, part in parts for episode in part]
+    acted = [
+        {"policy": "random" if not stage.steps else spec.algorithm.name, "steps_of_training": stage.steps, **_quality(part)}
+        for stage, part in parts
+    ]
+    digest = hashlib.sha256(b"".join(numpy.ascontiguousarray(x).tobytes() for e in whole for x in (e.obs, e.action, e.reward)))
+    made = provenance()
+    on = {name: made[name] for name in ("bench", "python", "platform", "packages") if name in made}
+    return {"task": spec.task.name, "seed": spec.seed, **_quality(whole), "parts": acted, "sha256": digest.hexdigest(), "made_on": on}
+
+
+def _quality(episodes: list[LoggedEpisode]) -> dict[str, float]:
+    return {key.removeprefix("log/"): round(value, 3) for key, value in facts(episodes).items()}
