@@ -1,13 +1,15 @@
 PYTHON ?= python3
 VENV ?= .venv
-# Where TRL and verl are compared with: an environment of its own, so that what they bring cannot change what a change is checked with.
+# Where other libraries are compared with: environments of their own, so that what they bring cannot change what a change is checked with.
 ORACLE_VENV ?= .oracle
+ORACLE_OFFLINE_VENV ?= .oracle-offline
 # Where the CPU build of torch comes from, beside the package index: PyPI's own Linux build brings several GB of CUDA libraries.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 ORACLE_INSTALL := $(ORACLE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+OFFLINE_INSTALL := $(ORACLE_OFFLINE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 CORE := $(VENV)/.core
 DEV := $(VENV)/.dev
 
@@ -51,10 +53,13 @@ gpu: ## GPU tests and measurements, with PYTHON as it is
 	PYTHONPATH=. $(PYTHON) -m pytest -q -m gpu -c /dev/null --rootdir=. --noconftest --import-mode=importlib -p no:cacheprovider tests/test_gpu.py
 	PYTHONPATH=. $(PYTHON) benchmarks/gpu.py
 
-oracle: $(ORACLE_VENV)/.ready ## compare every rule with TRL and verl, in an environment of its own (a package index, 2 GB)
+oracle: $(ORACLE_VENV)/.ready $(ORACLE_OFFLINE_VENV)/.ready ## compare every rule with other libraries, in environments of their own (4 GB)
 	$(ORACLE_VENV)/bin/bench check --against verl
 	$(ORACLE_VENV)/bin/bench check --against trl
+	$(ORACLE_VENV)/bin/bench check --against sb3
+	$(ORACLE_OFFLINE_VENV)/bin/bench check --against d3rlpy
 	$(ORACLE_VENV)/bin/pytest -q -m oracle
+	$(ORACLE_OFFLINE_VENV)/bin/pytest -q -m oracle
 
 # torch comes first and alone, so that only this one package is looked up in TORCH_INDEX. pip prefers 2.13.0+cpu to 2.13.0; where the index
 # cannot be reached, the build that the other indices offer is taken.
@@ -74,4 +79,12 @@ $(ORACLE_VENV)/.ready: pyproject.toml constraints.txt
 	$(ORACLE_INSTALL) --no-deps --retries 1 --extra-index-url $(TORCH_INDEX) torch
 	$(ORACLE_INSTALL) -e ".[oracle]" pytest hypothesis
 	$(ORACLE_INSTALL) --no-deps verl==0.9.1
+	@touch $@
+
+# d3rlpy's metadata asks for an older gymnasium than ours, and gym's for nothing that is missing; what they need of the rest is in the extra.
+$(ORACLE_OFFLINE_VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(ORACLE_OFFLINE_VENV)
+	$(OFFLINE_INSTALL) --no-deps --retries 1 --extra-index-url $(TORCH_INDEX) torch
+	$(OFFLINE_INSTALL) -e ".[oracle-offline]" pytest hypothesis
+	$(OFFLINE_INSTALL) --no-deps d3rlpy==2.8.1 gym==0.26.2
 	@touch $@

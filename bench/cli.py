@@ -182,7 +182,9 @@ def ls(
 @app.command()
 def check(
     name: Annotated[str, typer.Argument(help="Algorithm, task, sampler or metric, ours or a third party's.")] = "",
-    against: Annotated[str, typer.Option(help="Compare with a peer's own functions instead: trl or verl. Without NAME, all it has.")] = "",
+    against: Annotated[
+        str, typer.Option(help="Compare with a peer's own functions: trl, verl, sb3 or d3rlpy. Without NAME, all it has.")
+    ] = "",
     markdown: Annotated[bool, typer.Option("--markdown", help="With --against: print the tables the README holds.")] = False,
     as_json: AsJson = False,
 ) -> None:

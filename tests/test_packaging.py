@@ -99,7 +99,7 @@ def test_constraints_hold_no_cuda_library() -> None:
 
 def test_the_doctor_knows_what_is_declared() -> None:
     assert {normal(Requirement(line).name) for line in PROJECT["dependencies"]} == set(CORE)
-    assert set(PROJECT["optional-dependencies"]) - {"dev", "oracle"} == set(EXTRAS)
+    assert set(PROJECT["optional-dependencies"]) - {"dev", "oracle", "oracle-offline"} == set(EXTRAS)
     assert PROJECT["name"] == DISTRIBUTION
 
 

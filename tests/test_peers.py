@@ -21,6 +21,7 @@ from typer.testing import CliRunner, Result
 from algorithms import ops
 from algorithms.base import Batch, Forward, PolicyGradient
 from algorithms.dpo import DPO
+from algorithms.value import ValueRule
 from bench import peers, registry
 from bench.checks import batches
 from bench.cli import app, main
@@ -173,10 +174,12 @@ def test_several_counterparts_of_a_rule_are_one_case() -> None:
 @pytest.mark.parametrize(
     ("peer", "rule", "says"),
     [
-        ("trll", None, "no peer called 'trll'. Did you mean 'trl'? Known: trl, verl"),
+        ("trll", None, "no peer called 'trll'. Did you mean 'trl'? Known: d3rlpy, sb3, trl, verl"),
         ("trl", "grop", "no counterpart in TRL called 'grop'. Did you mean 'grpo'? Known: cispo, "),
         ("trl", "reinforce", "TRL has no counterpart of 'reinforce' to compare with. It has those of: cispo, "),
         ("verl", "vespo", "verl has no counterpart of 'vespo' to compare with. It has those of: a2c, "),
+        ("sb3", "cql", "Stable-Baselines3 has no counterpart of 'cql' to compare with. It has those of: a2c, "),
+        ("d3rlpy", "ppo", "d3rlpy has no counterpart of 'ppo' to compare with. It has those of: bc, "),
     ],
 )
 def test_an_unknown_name_is_answered_with_the_known_ones(peer: str, rule: str | None, says: str) -> None:
@@ -215,12 +218,15 @@ def test_a_peer_that_does_not_import_says_why(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_one_version_of_each_peer_is_named_everywhere() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extra = [Requirement(line) for line in project["optional-dependencies"]["oracle"]]
-    assert all(re.fullmatch(r"==[\d.]+", str(requirement.specifier)) for requirement in extra)
-    assert {r.name: str(r.specifier) for r in extra}["trl"] == f"=={PEERS['trl'].version}"
-    pin = f"--no-deps verl=={PEERS['verl'].version}"
-    assert pin in (ROOT / "Makefile").read_text() and any(pin in line for line in PEERS["verl"].install)
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    needed = [Requirement(line) for name in ("oracle", "oracle-offline") for line in extras[name]]
+    assert all(re.fullmatch(r"==[\d.]+", str(requirement.specifier)) for requirement in needed)
+    pins = {r.name: str(r.specifier) for r in needed}
+    for peer in ("trl", "sb3"):
+        assert pins[PEERS[peer].distribution] == f"=={PEERS[peer].version}"
+    for peer in ("verl", "d3rlpy"):
+        pin = f"--no-deps {peer}=={PEERS[peer].version}"
+        assert pin in (ROOT / "Makefile").read_text() and any(pin in line for line in PEERS[peer].install)
 
 
 # On the command line
@@ -286,6 +292,7 @@ def test_a_narrow_terminal_shows_everything(answers: list[Agreement]) -> None:
 
 
 POLICY = [name for name in registry.names("algorithms") if issubclass(registry.load("algorithms", name), PolicyGradient)]
+VALUED = [name for name in registry.names("algorithms") if issubclass(registry.load("algorithms", name), ValueRule)]
 RULES = [(peer, rule) for peer, other in PEERS.items() for rule in other.known() if rule in POLICY and (peer, rule) != ("verl", "rloo")]
 # Settings that need not show: those of the loop, of a baseline, gate or penalty that a peer lacks, and GSPO's form per token, which is the
 # same where a path has one advantage.
@@ -297,7 +304,9 @@ SILENT = {
     "reinforce": {"decay"},
     "sapo": {"clip", "eta", "offset"},
 }
+UNKNOWN = {("sb3", "ppo"): {"dual_clip", "value_clip"}, ("sb3", "a2c"): {"value_clip"}}  # None in all that such a peer is asked
 PARTS = [
+    ("sb3", "gae", "gae"),
     ("trl", "overlong", "overlong_penalty"),
     ("trl", "whitening", "whitened"),
     ("verl", "adaptive kl", "adapted_kl"),
@@ -313,8 +322,10 @@ PARTS = [
 
 
 def test_everything_compared_has_a_fault_below() -> None:
+    """Or, for value rules and what they share, in test_peers_values.py."""
     known = {(peer, name) for peer, other in PEERS.items() for name in other.known()}
-    assert known == {*RULES, *((peer, part) for peer, part, _ in PARTS), ("trl", "dpo")}
+    valued = {(peer, name) for peer, name in known if name in VALUED}
+    assert known == {*RULES, *valued, *((peer, part) for peer, part, _ in PARTS), ("trl", "dpo"), ("d3rlpy", "tanh density")}
 
 
 def with_peers(test: Test) -> Test:
@@ -385,7 +396,7 @@ def test_every_setting_of_ours_shows(there: str, rule: str, monkeypatch: pytest.
         monkeypatch.setattr(batches, "step", step)
         if agree(there, rule):
             silent.add(field.name)
-    assert silent <= SILENT.get(rule, set())
+    assert silent <= SILENT.get(rule, set()) | UNKNOWN.get((there, rule), set())
 
 
 @with_peers
@@ -402,10 +413,16 @@ def test_an_advantage_of_the_wrong_sign_shows(there: str, rule: str, monkeypatch
 
 
 @with_peers
-@pytest.mark.parametrize("name", ["kl", "kl_estimator", "entropy_bonus"])
-@pytest.mark.parametrize("peer", PEERS)
-def test_the_terms_that_rules_share_show(there: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, rule = batches.step, {"trl": "dapo", "verl": "grpo"}[there]
+@pytest.mark.parametrize(
+    ("peer", "rule", "name"),
+    [
+        *((peer, rule, name) for peer, rule in (("trl", "dapo"), ("verl", "grpo")) for name in ("kl", "kl_estimator", "entropy_bonus")),
+        ("sb3", "ppo", "entropy_bonus"),
+        ("sb3", "a2c", "entropy_bonus"),
+    ],
+)
+def test_the_terms_that_rules_share_show(there: str, rule: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = batches.step
     monkeypatch.setattr(batches, "step", lambda rule, now, of: real(other_setting(rule, name), now, of))
     assert not agree(there, rule)
 

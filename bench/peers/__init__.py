@@ -7,9 +7,11 @@ has CASES: for a rule, or for a part that several rules share, a function that y
 from __future__ import annotations
 
 import importlib
+import io
 import math
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
@@ -59,7 +61,7 @@ class Peer:
         if found != self.version:
             raise MissingError(f"{self.title} {found} is installed, but the comparison calls functions of {self.version}; {remedy}")
         try:
-            with warnings.catch_warnings(action="ignore"):
+            with warnings.catch_warnings(action="ignore"), redirect_stderr(io.StringIO()):  # some print their warnings
                 importlib.import_module(self.module)
         except ImportError as error:
             raise MissingError(f"{self.title} {found} does not import ({error}); {remedy}") from error
@@ -74,6 +76,7 @@ class Peer:
 
 
 EXTRA = 'pip install -c constraints.txt -e ".[oracle]"'
+OFFLINE = 'pip install -c constraints.txt -e ".[oracle-offline]"'
 PEERS = {
     "trl": Peer(
         title="TRL",
@@ -90,6 +93,22 @@ PEERS = {
         module="verl.trainer.ppo.core_algos",
         cases=("bench.peers.verl_rules", "bench.peers.verl_parts", "bench.peers.verl_differences"),
         install=(EXTRA, "pip install --no-deps verl==0.9.1"),
+    ),
+    "sb3": Peer(
+        title="Stable-Baselines3",
+        distribution="stable-baselines3",
+        version="2.9.2",
+        module="stable_baselines3",
+        cases=("bench.peers.sb3_rules", "bench.peers.sb3_differences"),
+        install=(EXTRA,),
+    ),
+    "d3rlpy": Peer(
+        title="d3rlpy",
+        distribution="d3rlpy",
+        version="2.8.1",
+        module="d3rlpy",
+        cases=("bench.peers.d3rlpy_rules", "bench.peers.d3rlpy_differences"),
+        install=(OFFLINE, "pip install --no-deps d3rlpy==2.8.1 gym==0.26.2"),
     ),
 }
 

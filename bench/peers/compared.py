@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
+from unittest.mock import patch
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from algorithms import ops
 from algorithms.base import Batch, Forward
+from bench.chance import number
 from bench.checks import batches
 from bench.peers import Agreement, Case
 from bench.registry import load
@@ -47,6 +51,42 @@ def questions(spread: float = ACTIVE, empty: bool = False, outcome: bool = False
     return (question(seed, spread, empty, outcome) for seed in SEEDS)
 
 
+def segments() -> Iterator[Question]:
+    """Batches as a vector of worlds gives them: 12 rows of 8 steps without a gap, with episodes that end in the middle of a row, or are cut
+    there by a limit, and rows whose last episode goes on."""
+    for seed in SEEDS:
+        name = f"peers:segments:{seed}"
+        of = batches.batch(name, lengths=torch.full((batches.PATHS,), batches.ACTIONS))
+        draw = batches.Draw(name)
+        end, cut = draw.uniform("end") < 0.3, draw.uniform("cut") < 0.5
+        open_ended = ~end
+        open_ended[:, :-1] = False
+        bootstrap = draw.normal("bootstrap") * (end & cut | open_ended)
+        of = replace(of, reward=draw.normal("step reward"), end=end, bootstrap=bootstrap, history=None)
+        yield of, batches.forward(of, name, ACTIVE)
+
+
+@contextmanager
+def chance(name: str) -> Iterator[None]:
+    """The global sources of chance, from which a peer draws, start as the name says; afterwards they are as they were."""
+    numbers = np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(number(name))
+        np.random.seed(number(name) % 2**32)
+        try:
+            yield
+        finally:
+            np.random.set_state(numbers)
+
+
+@contextmanager
+def recorded() -> Iterator[list[Tensor]]:
+    """The losses that a peer goes down meanwhile, with their graphs, in its order. It finds no gradients, so it moves nothing."""
+    found: list[Tensor] = []
+    with patch.object(Tensor, "backward", lambda loss, *_, **__: found.append(loss)):
+        yield found
+
+
 def gap(ours: Tensor, theirs: Tensor) -> float:
     """Largest absolute difference; NaN where either holds one."""
     return float((ours.detach() - theirs.detach()).abs().max())
@@ -75,13 +115,18 @@ class Counterpart:
     tolerance: float
     empty: bool = False  # whether the peer agrees on paths without actions
     outcome: bool = False  # whether it knows rewards of whole paths only
+    worlds: bool = False  # whether it knows rows of steps without a gap only
+
+    def asked(self) -> Iterator[Question]:
+        """The batches that the peer can take."""
+        return segments() if self.worlds else questions(empty=self.empty, outcome=self.outcome)
 
     def agreements(self) -> Iterator[Agreement]:
         """Loss, its slope along everything the policy and the critic say, and the advantage where the peer has a function for it."""
         for settings in self.settings:
             rule = load("algorithms", self.rule)(**settings)
             apart: dict[str, list[float]] = {}
-            for of, now in questions(empty=self.empty, outcome=self.outcome):
+            for of, now in self.asked():
                 for what, difference in self._apart(rule, of, now):
                     apart.setdefault(what, []).append(difference)
             for what, differences in apart.items():
@@ -106,7 +151,16 @@ class Counterpart:
         yield "gradient", gap(torch.stack(list(slopes.values())), torch.stack(list(found.values())))
 
 
-def cases(*counterparts: Counterpart) -> dict[str, Case]:
+class Compared(Protocol):
+    """A counterpart of one rule."""
+
+    @property
+    def rule(self) -> str: ...
+
+    def agreements(self) -> Iterator[Agreement]: ...
+
+
+def cases(*counterparts: Compared) -> dict[str, Case]:
     """The comparisons of each rule that one of the counterparts is for."""
 
     def of(rule: str) -> Iterator[Agreement]:
