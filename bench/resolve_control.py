@@ -41,7 +41,7 @@ def specify(algorithm: str, task: str, seed: int, budget: int, given: dict[str, 
     """The specification of one run. Raises ConfigError for names, values and pairings that cannot work."""
     rule_class, task_class = registry.load("algorithms", algorithm), registry.load("tasks", task)
     kind = _way(algorithm, rule_class, task, task_class)
-    known = recipe(task, CONTROL, algorithm)
+    known = recipe(task, "log" if kind is LogSettings else CONTROL, algorithm)
     rule = build(rule_class, "algo", known.algorithm | given["algo"])
     settings: ControlSettings = build(kind, "train", known.train | given["train"])
     budget = budget or known.budget
