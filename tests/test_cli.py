@@ -74,7 +74,7 @@ def test_the_scripted_sampler_runs_the_whole_path(tmp_path: Path) -> None:
 
 
 BAD = [
-    (["--algo", "gsop", "--task", "gsm8k"], "no algorithm called 'gsop'. Did you mean 'gspo'? Known: a2c, cispo, dapo, "),
+    (["--algo", "gsop", "--task", "gsm8k"], "no algorithm called 'gsop'. Did you mean 'gspo'? Known: a2c, bc, cispo, "),
     (["--algo", "gspo", "--task", "gms8k"], "no task called 'gms8k'. Did you mean 'gsm8k'?"),
     (["--algo", "gspo", "--task", "gsm8k", "--sampler", "hff"], "no sampler called 'hff'. Did you mean 'hf'?"),
     (["--algo", "gspo", "--task", "gsm8k", "--tier", "tinny"], "no tier called 'tinny'. Did you mean 'tiny'?"),

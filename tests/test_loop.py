@@ -12,6 +12,7 @@ from algorithms.dapo import DAPO
 from algorithms.grpo import GRPO
 from algorithms.reinforce import Reinforce
 from algorithms.sapo import SAPO
+from algorithms.value import ValueRule
 from bench import registry
 from bench.config import TrainSettings
 from bench.errors import ConfigError
@@ -178,7 +179,7 @@ def test_one_update_rules_take_one_step_with_the_gate_open(verifier: Verifier) -
     assert capped.updates == 8
 
 
-@pytest.mark.parametrize("name", registry.names("algorithms"))
+@pytest.mark.parametrize("name", [n for n in registry.names("algorithms") if not issubclass(registry.load("algorithms", n), ValueRule)])
 def test_microbatches_change_nothing_but_rounding(name: str, verifier: Verifier) -> None:
     """Weights are fixed before the split, so accumulation is exact up to the order of float32 sums."""
     rule = registry.load("algorithms", name)()

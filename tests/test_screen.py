@@ -31,16 +31,16 @@ def at(step: int, probes: dict[str, float]) -> Record:
 def shown(of: RunSpec, *records: Record, terminal: bool = False) -> list[str]:
     """The lines that a run prints."""
     out = StringIO()
-    with Live(Console(file=out, force_terminal=terminal, width=200), of) as live:
+    with Live(Console(file=out, force_terminal=terminal, width=200), [of]) as live:
         for each in records:
-            live.observe(each)
+            live.observe(of, each)
     return out.getvalue().splitlines()
 
 
 def table(*records: Record) -> dict[str, list[str]]:
     """The summary's cells by their title."""
     out = StringIO()
-    Console(file=out, width=200).print(summary(list(records)))
+    Console(file=out, width=200).print(summary([list(records)]))
     cells = [[cell.strip() for cell in line.split("│")] for line in out.getvalue().splitlines() if "│" in line]
     return {title: rest for title, *rest in cells}
 

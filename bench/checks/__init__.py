@@ -19,7 +19,7 @@ Contract = Callable[[Any], None]
 
 MODULES = {
     "algorithms": ("settings", "rules", "gradients", "critics", "preferences", "learning", "values", "value_slopes", "chains"),
-    "tasks": ("settings", "tasks"),
+    "tasks": ("settings", "tasks", "worlds"),
     "metrics": ("settings", "metrics"),
     "samplers": ("settings", "samplers"),
 }

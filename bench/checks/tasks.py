@@ -12,6 +12,7 @@ from random import Random
 from bench.checks.expect import expect
 from tasks.base import SPLITS, Problem, Split, TextTask, generator
 
+ASKS = TextTask
 SEEDS = (0, 1, 2)
 MANY = 500
 FEW = 40
