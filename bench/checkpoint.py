@@ -29,14 +29,17 @@ class Checkpoint:
     state: dict[str, Any]  # what the run gave to `checkpoint`, as JSON reads it back
     covers: dict[str, int]  # length in bytes of each log file at that moment
 
+    def holds(self, name: str) -> bool:
+        """Whether tensors were saved under this name."""
+        return (self.folder / f"{name}.safetensors").exists()
+
     def tensors(self, name: str) -> dict[str, Tensor]:
         """The tensors saved under this name, on the CPU. Raises KeyError for a name that was not saved."""
         from safetensors.torch import load_file
 
-        path = self.folder / f"{name}.safetensors"
-        if not path.exists():
+        if not self.holds(name):
             raise KeyError(name)
-        return load_file(path)
+        return load_file(self.folder / f"{name}.safetensors")
 
 
 def save(folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: dict[str, Any], covers: dict[str, int]) -> None:

@@ -135,7 +135,7 @@ class Work:
             model.restore(checkpoint.tensors(name))
         self.progress = Progress.from_json(checkpoint.state)
         for name, (optimizer, model) in self.learner.optimizers().items():
-            if self.progress.updates:
+            if checkpoint.holds(name):  # not before it has stepped
                 names = list(model.tensors())
                 state: dict[int, dict[str, Any]] = {i: {} for i in range(len(names))}
                 for key, value in checkpoint.tensors(name).items():

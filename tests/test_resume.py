@@ -24,6 +24,7 @@ CASES: dict[str, tuple[str, tuple[str, ...], set[str]]] = {
     "critic apart": ("ppo", (), {"model", "optimizer", "critic", "critic_optimizer"}),
     "critic on the policy": ("ppo", ("train.shared_trunk=true",), {"model", "optimizer"}),
     "stopped early": ("ppo", ("algo.target_kl=1e-4", "train.epochs=2"), {"model", "optimizer", "critic", "critic_optimizer"}),
+    "stopped early, critic on the policy": ("ppo", ("algo.target_kl=1e-4", "train.epochs=2", "train.shared_trunk=true"), {"model", "optimizer"}),
     "adaptive pull": ("ppo", ADAPTIVE, {"model", "optimizer", "critic", "critic_optimizer"}),
     "one step, critic apart": ("a2c", (), {"model", "optimizer", "critic", "critic_optimizer"}),
     "one step, critic on the policy": ("a2c", ("train.shared_trunk=true",), {"model", "optimizer"}),
@@ -92,6 +93,17 @@ def test_a_run_broken_off_twice_ends_as_if_it_had_not_been(name: str, tmp_path: 
     assert left(again.folder) == left(whole.folder)
     assert again.warnings == []
     assert {path.stem for path in (again.folder / "checkpoint").glob("*/*.safetensors")} == held
+
+
+@pytest.mark.usefixtures("every_step_is_saved")
+def test_an_optimizer_that_has_not_stepped_is_taken_up_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.loops.updates._too_far", lambda *known: True)
+    wanted, store = spec("ppo", ()), RunStore(tmp_path / "broken")
+    whole = execute(wanted, RunStore(tmp_path / "whole"), lambda record: None)
+    broken_off(wanted, store, 3)
+    again = execute(wanted, store, lambda record: None)
+    assert left(again.folder) == left(whole.folder)
+    assert {path.stem for path in (again.folder / "checkpoint").glob("*/*.safetensors")} == {"model", "critic", "critic_optimizer"}
 
 
 @pytest.mark.usefixtures("every_step_is_saved")
