@@ -20,6 +20,7 @@ from bench.checks import preferences
 from bench.checks.preferences import judged, pair, slopes
 from bench.config import TrainSettings
 from bench.evaluation import problems
+from bench.loops import probes
 from bench.loops.progress import Progress
 from bench.loops.setup import Learner, Plan, learner
 from bench.loops.training import train
@@ -114,6 +115,15 @@ def test_dpo_at_the_reference_is_log_two_with_half_the_weight() -> None:
     up, down = slopes(DPO(beta=0.3), better, worse)
     torch.testing.assert_close(up[better.mask], torch.full_like(up[better.mask], -0.15), rtol=1e-14, atol=0)
     torch.testing.assert_close(down[worse.mask], torch.full_like(down[worse.mask], 0.15), rtol=1e-14, atol=0)
+
+
+def test_far_from_the_reference_its_distance_stays_finite() -> None:
+    """Where the rule's own terms do."""
+    of = judged("far")
+    assert of.ref_logp is not None
+    found = probes.divergence(probes.of_rows(of, of.ref_logp - 200.0, torch.zeros_like(of.old_logp)))
+    assert found["kl_ref/k1"] == pytest.approx(-200)
+    assert found["kl_ref/k3"] == pytest.approx(math.exp(20) - 21)
 
 
 def test_what_both_completions_share_cancels() -> None:
