@@ -150,7 +150,7 @@ class PolicyGradient(Rule, ABC):
     kl: float = 0.0  # strength of the pull towards the frozen reference
     kl_estimator: KLEstimator = "k3"  # k1 goes into the reward, the others into the loss (k1 has no gradient there)
     kl_target: float | None = None  # nats per token; adapts kl after each rollout batch so that the divergence stays near
-    kl_horizon: int = 10_000  # completions over which that adaptation works
+    kl_horizon: int = 10_000  # completions over which that adaptation works; a larger rollout batch counts as so many
     entropy_bonus: float = 0.0  # reward per nat of entropy, averaged with the rule's own weights
 
     clips: ClassVar[bool] = False  # shuts the gate of some actions entirely
