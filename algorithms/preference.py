@@ -38,7 +38,7 @@ class Preference(Rule, ABC):
 
     @property
     def reference(self) -> bool:
-        return True
+        return self.reference_policy == "start"
 
     def pairs(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Row numbers (P,) of the better and of the worse completions; none for a prompt whose rewards agree.

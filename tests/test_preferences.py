@@ -244,3 +244,14 @@ def test_the_reference_may_be_the_policy_that_sampled(verifier: Verifier) -> Non
     assert all(r.probes["pairs/loss"] == pytest.approx(math.log(2), abs=1e-4) for r in records)
     records, _ = run(DPO(), verifier, 4, minibatches=1, lr=1e-3)
     assert records[-1].probes["kl_ref/k3"] > 1e-4
+
+
+def test_the_distance_to_the_start_is_to_the_start_whatever_the_reference(verifier: Verifier) -> None:
+    """Nothing is known of it where the start model is not kept."""
+    rule = DPO(reference_policy="sampling")
+    records, learns = run(rule, verifier, 4, minibatches=1, lr=1e-3)
+    assert learns.reference is None and not any(name.startswith("kl_ref/") for r in records for name in r.probes)
+    measured, learns = run(rule, verifier, 4, minibatches=1, lr=1e-3, measure_kl=True)
+    assert learns.reference is not None and same(learns.reference, Policy.load(BASES / "last_digit"))
+    assert measured[-1].probes["kl_ref/k3"] > 1e-4 > measured[-1].probes["kl_old/k3"]
+    assert [r.probes["pairs/loss"] for r in measured] == [r.probes["pairs/loss"] for r in records]
