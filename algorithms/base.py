@@ -104,6 +104,7 @@ class Rule:
     group: ClassVar[bool] = False  # needs several paths per start state
     verdicts: ClassVar[bool] = False  # cannot do without `correct`
     control: ClassVar[bool] = False  # run like a rule in order to be beaten by the rules; it need not learn
+    learns: ClassVar[bool] = True  # False: the start model is to stay as it is
 
     ranges: ClassVar[dict[str, tuple[float, float]]] = {}  # bounds included
 
@@ -135,6 +136,10 @@ class Rule:
         """How often the loop may sample to fill a rollout batch that `keep` thinned out; 1: never again."""
         return 1
 
+    def idle(self) -> dict[str, str]:
+        """Settings that have no effect as the others stand, by name, each with why and what would give it one."""
+        return {}
+
     def keep(self, batch: Batch) -> Tensor:
         """(B,) bool: the paths worth training on. What is dropped stays in the budget; the loop may sample again in its place."""
         return torch.ones_like(batch.group, dtype=torch.bool)
@@ -164,6 +169,9 @@ class PolicyGradient(Rule, ABC):
     @property
     def reference(self) -> bool:
         return self.kl > 0
+
+    def idle(self) -> dict[str, str]:
+        return super().idle() | ({"kl_horizon": "algo.kl does not adapt; set algo.kl_target"} if self.kl_target is None else {})
 
     @abstractmethod
     def credit(self, batch: Batch) -> Credit:
