@@ -65,13 +65,27 @@ class EndsAtEveryCut(A2C):
         return super().credit(replace(batch, bootstrap=None))
 
 
+@dataclass(frozen=True, kw_only=True)
+class IgnoresTheValueClip(PPO):
+    def value_loss(self, value: Tensor, batch: Batch, credit: Credit) -> Tensor:
+        return super(IgnoresTheValueClip, replace(self, value_clip=None)).value_loss(value, batch, credit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipsAnyValue(PPO):
+    def value_loss(self, value: Tensor, batch: Batch, credit: Credit) -> Tensor:
+        return super(ClipsAnyValue, replace(self, value_clip=self.value_clip or 0.1)).value_loss(value, batch, credit)
+
+
 MUTANTS: list[tuple[ActorCritic, set[str]]] = [
     (A2C(), set()),
     (PPO(), set()),
     (WhitensItsTargets(), {"targets_are_returns"}),
-    (ForgetsTheValue(), {contract.__name__ for _, contract in critics.CONTRACTS}),
+    (ForgetsTheValue(), {contract.__name__ for _, contract in critics.CONTRACTS} - {"a_value_clip_holds"}),
     (RunsAcrossEnds(), {"an_end_cuts_a_path"}),
     (EndsAtEveryCut(), {"a_cut_is_not_an_end"}),
+    (IgnoresTheValueClip(), {"a_value_clip_holds"}),
+    (ClipsAnyValue(), {"a_value_clip_holds", "targets_are_returns"}),
 ]
 
 

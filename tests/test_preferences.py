@@ -77,10 +77,24 @@ class Overflows(DPO):
         return -(1 / (1 + (self._reward(worse) - self._reward(better)).exp())).log()
 
 
+@dataclass(frozen=True, kw_only=True)
+class IgnoresTheMargin(DPO):
+    def pairs(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        return super(IgnoresTheMargin, replace(self, min_margin=0.0)).pairs(batch)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WidensTheMargin(DPO):
+    def pairs(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        return super(WidensTheMargin, replace(self, min_margin=1.5 * self.min_margin)).pairs(batch)
+
+
 MUTANTS: list[tuple[Preference, set[str]]] = [
     (DPO(), set()),
     (MixesPrompts(), {"pairs_are_comparisons"}),
     (PairsByPosition(), {"pairs_ignore_order"}),
+    (IgnoresTheMargin(), {"close_rewards_make_no_pair"}),
+    (WidensTheMargin(), {"close_rewards_make_no_pair"}),
     (ForgetsTheReference(), {"the_reference_is_indifferent"}),
     (ExchangesTheSides(), {"starts_in_the_right_direction"}),
     (MultipliesByTheMask(), {"padding_is_ignored"}),
