@@ -411,6 +411,17 @@ def test_the_terms_that_rules_share_show(there: str, name: str, monkeypatch: pyt
 
 
 @with_peers
+@pytest.mark.parametrize("peer", PEERS)
+def test_a_pull_in_the_reward_shows_wherever_it_is_tried(there: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PolicyGradient, "shaped", lambda self, batch: ops.masked(batch.reward, batch.mask))
+    shown: dict[tuple[str, str], bool] = {}
+    for each in compare(there):
+        if "kl_estimator=k1" in each.settings:
+            shown[each.rule, each.settings] = shown.get((each.rule, each.settings), False) or not each.holds
+    assert [place for place, noticed in shown.items() if not noticed] == []
+
+
+@with_peers
 @pytest.mark.parametrize("peer", ["trl"])
 @pytest.mark.parametrize("method", ["loss", "margin"])
 @pytest.mark.parametrize("fault", [lambda rule: replace(rule, beta=0.95 * rule.beta), lambda rule: replace(rule, per_token=True), None])
