@@ -103,6 +103,7 @@ class Rule:
     critic: ClassVar[bool] = False  # needs old_value, and a value in Forward
     group: ClassVar[bool] = False  # needs several paths per start state
     verdicts: ClassVar[bool] = False  # cannot do without `correct`
+    forms: ClassVar[bool] = False  # cannot do without `formatted`
     control: ClassVar[bool] = False  # run like a rule in order to be beaten by the rules; it need not learn
     learns: ClassVar[bool] = True  # False: the start model is to stay as it is
 

@@ -100,6 +100,8 @@ class Work:
         sampler = registry.load("samplers", spec.sampler.name)(**spec.sampler.settings)
         held_out = _evaluated(task, settings)
         _check_demonstrations(spec, task, held_out)
+        if rule.forms:
+            _check_forms(spec, task, held_out)
         policy = _policy(spec)
         self.progress = Progress()
         self.learner = learner(rule, policy, settings, sampler, Verifier(task))
@@ -170,6 +172,16 @@ def _check_demonstrations(spec: RunSpec, task: TextTask, problems: list[Problem]
                 f"train.ptx_coef is {spec.train.ptx_coef:g}, but task {spec.task.name!r} has no demonstrations at tier {spec.tier!r}; "
                 "leave it at 0, or choose another task or tier"
             ) from error
+
+
+def _check_forms(spec: RunSpec, task: TextTask, problems: list[Problem]) -> None:
+    """Raises ConfigError where the rule is paid by the form of an answer, of which the task's verifier says nothing."""
+    parts = task.score(problems[0], problems[0].answer).parts
+    if "format" not in parts:
+        raise ConfigError(
+            f'{spec.algorithm.name} needs the part "format" in the scores of task {spec.task.name!r}, which give '
+            f"{', '.join(sorted(parts)) or 'none'}; choose another algorithm, or let the task's score say it"
+        )
 
 
 def _policy(spec: RunSpec) -> Policy:

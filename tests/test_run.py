@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -18,8 +18,10 @@ from bench.config import RunSpec
 from bench.errors import ConfigError, DivergedError
 from bench.record import Record
 from bench.resolve import BASES, Request, resolve
-from bench.run import execute
+from bench.run import Work, execute
 from bench.store import RunStore
+from tasks.base import Problem, Score
+from tasks.last_digit import LastDigit
 
 SMALL = ("train.prompts=4", "train.completions=4", "train.eval_problems=8", "train.eval_completions=2")
 
@@ -138,6 +140,19 @@ def test_a_reward_model_that_diverges_says_so_before_it_pays(tmp_path: Path) -> 
     with pytest.raises(DivergedError, match=r"reward model's training diverged \(the margin of its pairs is nan\); lower reward\.lr"):
         execute(spec(reward="model", settings=cheap), RunStore(tmp_path), lambda record: None)
     assert not list(tmp_path.glob("*/*/*/reward_model"))
+
+
+def test_a_verifier_that_is_silent_on_the_form_is_missed_before_a_model_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = LastDigit.score
+
+    def score(task: LastDigit, problem: Problem, text: str) -> Score:
+        found = plain(task, problem, text)
+        return replace(found, parts={name: value for name, value in found.parts.items() if name != "format"})
+
+    monkeypatch.setattr(LastDigit, "score", score)
+    monkeypatch.setattr("bench.run._policy", lambda spec: pytest.fail("the model was loaded"))
+    with pytest.raises(ConfigError, match=r'format_reward needs the part "format" .* \'last_digit\', which give lenient, strict; choose'):
+        Work(spec("format_reward"))
 
 
 def test_another_seed_or_setting_is_another_run() -> None:
