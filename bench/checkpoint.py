@@ -68,16 +68,15 @@ def save(folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], s
     keep_only(folder, step)
 
 
-def latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The newest complete checkpoint and a warning for each newer one that was damaged. Every other one is removed."""
+def latest(folder: Path, then: str = "the run continues from an earlier point") -> tuple[Checkpoint | None, list[str]]:
+    """The newest complete checkpoint and a warning for each newer one that was damaged, with what happens then. Every other one is
+    removed."""
     warnings: list[str] = []
     for step in sorted(_steps(folder), reverse=True):
         try:
             checkpoint = load(folder / str(step), step)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            warnings.append(
-                f"checkpoint {folder / str(step)} is damaged ({error}) and was removed; the run continues from an earlier point"
-            )
+            warnings.append(f"checkpoint {folder / str(step)} is damaged ({error}) and was removed; {then}")
             continue
         keep_only(folder, step)
         return checkpoint, warnings

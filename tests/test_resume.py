@@ -174,4 +174,6 @@ def test_a_damaged_reward_model_is_made_again(tmp_path: Path) -> None:
     weights.write_bytes(data)
     again = execute(wanted, store, lambda record: None)
     assert left(again.folder) == left(whole.folder)
-    assert len(again.warnings) == 1 and "reward_model/0 is damaged (model.safetensors does not match its checksum)" in again.warnings[0]
+    (warning,) = again.warnings
+    assert "reward_model/0 is damaged (model.safetensors does not match its checksum) and was removed; it is made again" in warning
+    assert "earlier point" not in warning
