@@ -256,6 +256,13 @@ def test_the_exit_code_is_1_where_one_does_not_hold(bad: dict[str, Any], options
     assert run(*options, "--against", "trl").exit_code == 1
 
 
+@pytest.mark.parametrize("options", [["grpo"], ["grpo", "--json"], ["--against", "trl", "--json"]])
+def test_tables_that_cannot_be_printed_are_refused(options: list[str], answers: list[Agreement]) -> None:
+    result = run(*options, "--markdown")
+    assert isinstance(result.exception, ConfigError) and result.output == ""
+    assert str(result.exception) == "--markdown prints the tables of a comparison: give --against trl or verl, and no --json"
+
+
 def test_each_form_of_the_output(answers: list[Agreement]) -> None:
     answers += [*FOUND, agreement(0.1, what="advantage")]
     lines = [json.loads(line) for line in run("--against", "trl", "--json").output.splitlines()]
