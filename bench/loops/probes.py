@@ -122,8 +122,17 @@ def _gates(rule: PolicyGradient, of: dict[str, Tensor]) -> dict[str, float]:
         return {}
     found = {"gate": (each * plain).sum() / plain.sum(), "gate/min": each.min(), "eff_weight/frac_zero": (each == 0).float().mean()}
     if rule.clips:
-        found |= {f"clip/{side}": ((each == 0) & (sign * advantage > 0)).float().mean() for side, sign in (("high", 1), ("low", -1))}
+        found |= _clips(rule, each == 0, advantage, of["delta"][live].exp())
     return {key: float(value) for key, value in found.items()}
+
+
+def _clips(rule: PolicyGradient, shut: Tensor, advantage: Tensor, ratio: Tensor) -> dict[str, Tensor]:
+    """Shares of the actions whose gradient is shut, by where; a dual clip's ceiling for A < 0 is apart, where the rule has one."""
+    high, low, dual = shut & (advantage > 0), shut & (advantage < 0), getattr(rule, "dual_clip", None)
+    found = {"clip/high": high, "clip/low": low}
+    if dual is not None:
+        found |= {"clip/low": low & (ratio <= dual), "clip/dual": low & (ratio > dual)}
+    return {name: flags.float().mean() for name, flags in found.items()}
 
 
 def _credit(of: dict[str, Tensor]) -> dict[str, float]:
