@@ -103,7 +103,9 @@ class Rule:
     critic: ClassVar[bool] = False  # needs old_value, and a value in Forward
     group: ClassVar[bool] = False  # needs several paths per start state
     verdicts: ClassVar[bool] = False  # cannot do without `correct`
+    forms: ClassVar[bool] = False  # cannot do without `formatted`
     control: ClassVar[bool] = False  # run like a rule in order to be beaten by the rules; it need not learn
+    learns: ClassVar[bool] = True  # False: the start model is to stay as it is
 
     ranges: ClassVar[dict[str, tuple[float, float]]] = {}  # bounds included
 
@@ -135,6 +137,10 @@ class Rule:
         """How often the loop may sample to fill a rollout batch that `keep` thinned out; 1: never again."""
         return 1
 
+    def idle(self) -> dict[str, str]:
+        """Settings that have no effect as the others stand, by name, each with why and what would give it one."""
+        return {}
+
     def keep(self, batch: Batch) -> Tensor:
         """(B,) bool: the paths worth training on. What is dropped stays in the budget; the loop may sample again in its place."""
         return torch.ones_like(batch.group, dtype=torch.bool)
@@ -150,7 +156,7 @@ class PolicyGradient(Rule, ABC):
     kl: float = 0.0  # strength of the pull towards the frozen reference
     kl_estimator: KLEstimator = "k3"  # k1 goes into the reward, the others into the loss (k1 has no gradient there)
     kl_target: float | None = None  # nats per token; adapts kl after each rollout batch so that the divergence stays near
-    kl_horizon: int = 10_000  # completions over which that adaptation works
+    kl_horizon: int = 10_000  # completions over which that adaptation works; a larger rollout batch counts as so many
     entropy_bonus: float = 0.0  # reward per nat of entropy, averaged with the rule's own weights
 
     clips: ClassVar[bool] = False  # shuts the gate of some actions entirely
@@ -164,6 +170,9 @@ class PolicyGradient(Rule, ABC):
     @property
     def reference(self) -> bool:
         return self.kl > 0
+
+    def idle(self) -> dict[str, str]:
+        return super().idle() | ({"kl_horizon": "algo.kl does not adapt; set algo.kl_target"} if self.kl_target is None else {})
 
     @abstractmethod
     def credit(self, batch: Batch) -> Credit:

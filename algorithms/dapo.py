@@ -48,6 +48,12 @@ class DAPO(GroupRelative):
     def rounds(self) -> int:
         return self.max_rounds if self.dynamic_sampling else 1
 
+    def idle(self) -> dict[str, str]:
+        known, never = super().idle(), "no group is sampled again; set algo.dynamic_sampling=true"
+        if not self.dynamic_sampling:
+            known |= dict.fromkeys(("max_rounds", "on_exhausted", "surplus"), never)
+        return known if self.overlong_soft else known | {"overlong_cache": "length costs nothing; set algo.overlong_soft=true"}
+
     def keep(self, batch: Batch) -> Tensor:
         """Groups whose verdicts differ; the unshaped verdict counts, so that length alone never rescues a group."""
         if not self.dynamic_sampling:

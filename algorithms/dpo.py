@@ -31,6 +31,13 @@ class DPO(Preference):
         "sft_coef": (0, math.inf),
     }
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.beta == 0:
+            raise ValueError("beta is 0, where every policy has the same loss; set it above 0, such as 0.1")
+        if self.label_smoothing == 0.5:
+            raise ValueError("label_smoothing is 0.5, where both orders of a pair are worth the same; set it below 0.5")
+
     def margin(self, better: Side, worse: Side) -> tuple[Tensor, Tensor]:
         return self._reward(better), self._reward(worse)
 

@@ -18,6 +18,7 @@ class FormatReward(GRPO):
     """Control: GRPO paid for the form of an answer instead of its being right (after arXiv 2506.10947)."""
 
     control: ClassVar[bool] = True
+    forms: ClassVar[bool] = True
 
     def shaped(self, batch: Batch) -> Tensor:
         """The verdict on the form, on each path's last action; NaN on a path that could not be scored.

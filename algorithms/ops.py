@@ -109,8 +109,11 @@ def kl_in_loss(estimator: str, logp: Tensor, old_logp: Tensor, ref_logp: Tensor,
 
 def adapted_kl(coefficient: float, found: float, target: float, samples: int, horizon: int) -> float:
     """The strength of the pull after `samples` completions whose divergence was `found`: up where it is above the target, down where it
-    is below, by a factor of at most 1 +- 0.2 samples / horizon (Ziegler et al. 2019, arXiv 1909.08593, sec. 2.2)."""
-    return coefficient * (1 + min(max(found / target - 1, -0.2), 0.2) * samples / horizon)
+    is below, by a factor of at most 1 +- 0.2 samples / horizon (Ziegler et al. 2019, arXiv 1909.08593, sec. 2.2).
+
+    Samples beyond the horizon count no more: the paper's factor is negative from five horizons on.
+    """
+    return coefficient * (1 + min(max(found / target - 1, -0.2), 0.2) * min(samples, horizon) / horizon)
 
 
 # Averaging: weights that sum to 1, except those of path_sum

@@ -32,7 +32,7 @@ class PPO(ActorCritic):
     ranges: ClassVar[dict[str, tuple[float, float]]] = ActorCritic.ranges | {
         "clip": (0, math.inf),
         "dual_clip": (1, math.inf),
-        "target_kl": (0, math.inf),
+        "target_kl": (1e-6, math.inf),  # less is lost in float32, whose rounding would decide whether the policy steps
     }
 
     def surrogate(self, now: Forward, batch: Batch, credit: Credit) -> Tensor:

@@ -38,7 +38,11 @@ class Preference(Rule, ABC):
 
     @property
     def reference(self) -> bool:
-        return True
+        return self.reference_policy == "start"
+
+    def idle(self) -> dict[str, str]:
+        known = super().idle()
+        return known if self.sampling == "iterative" else known | {"every": f"sampling is {self.sampling}; set algo.sampling=iterative"}
 
     def pairs(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Row numbers (P,) of the better and of the worse completions; none for a prompt whose rewards agree.

@@ -40,6 +40,10 @@ class Reinforce(PolicyGradient):
     def updates_once(self) -> bool:
         return self.ratio_cap is None
 
+    def idle(self) -> dict[str, str]:
+        known = super().idle()
+        return known if self.baseline == "ema" else known | {"decay": f"baseline is {self.baseline}; set algo.baseline=ema"}
+
     def credit(self, batch: Batch) -> Credit:
         mask = batch.mask
         to_go = ops.reward_to_go(self.shaped(batch), mask, self.gamma)

@@ -37,6 +37,10 @@ class SAPO(GroupRelative):
         "eta": (0, math.inf),
     }
 
+    def idle(self) -> dict[str, str]:
+        others = ("clip", "eta", "offset") if self.gate == "sigmoid" else ("tau_pos", "tau_neg")
+        return super().idle() | dict.fromkeys(others, f"gate is {self.gate}, which does not have it; choose another algo.gate")
+
     def surrogate(self, now: Forward, batch: Batch, credit: Credit) -> Tensor:
         ratio, advantage = ops.log_ratio(now.logp, batch.old_logp, batch.mask).exp(), credit.advantage
         if self.gate == "sigmoid":

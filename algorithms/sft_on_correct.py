@@ -18,6 +18,10 @@ class SFTOnCorrect(PolicyGradient):
     verdicts: ClassVar[bool] = True
     control: ClassVar[bool] = True
 
+    def idle(self) -> dict[str, str]:
+        unpaid = "k1 goes into the reward, of which there is none here; choose another algo.kl_estimator"
+        return super().idle() | ({"kl": unpaid} if self.kl_estimator == "k1" else {})
+
     def credit(self, batch: Batch) -> Credit:
         """1 on every action of a right completion, averaged over those actions. Raises ValueError without `batch.correct`."""
         if batch.correct is None:

@@ -17,6 +17,7 @@ class Untrained(PolicyGradient):
     """Control: gives no completion any credit, so the start model stays as it is."""
 
     control: ClassVar[bool] = True
+    learns: ClassVar[bool] = False
 
     def credit(self, batch: Batch) -> Credit:
         return Credit(torch.zeros_like(batch.old_logp), ops.token_mean(batch.mask, batch.old_logp.dtype))

@@ -29,14 +29,17 @@ class Checkpoint:
     state: dict[str, Any]  # what the run gave to `checkpoint`, as JSON reads it back
     covers: dict[str, int]  # length in bytes of each log file at that moment
 
+    def holds(self, name: str) -> bool:
+        """Whether tensors were saved under this name."""
+        return (self.folder / f"{name}.safetensors").exists()
+
     def tensors(self, name: str) -> dict[str, Tensor]:
         """The tensors saved under this name, on the CPU. Raises KeyError for a name that was not saved."""
         from safetensors.torch import load_file
 
-        path = self.folder / f"{name}.safetensors"
-        if not path.exists():
+        if not self.holds(name):
             raise KeyError(name)
-        return load_file(path)
+        return load_file(self.folder / f"{name}.safetensors")
 
 
 def save(
@@ -69,16 +72,15 @@ def save(
         keep_only(folder, step)
 
 
-def latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The newest complete checkpoint and a warning for each newer one that was damaged. Every other one is removed."""
+def latest(folder: Path, then: str = "the run continues from an earlier point") -> tuple[Checkpoint | None, list[str]]:
+    """The newest complete checkpoint and a warning for each newer one that was damaged, with what happens then. Every other one is
+    removed."""
     warnings: list[str] = []
     for step in sorted(steps(folder), reverse=True):
         try:
             checkpoint = load(folder / str(step), step)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            warnings.append(
-                f"checkpoint {folder / str(step)} is damaged ({error}) and was removed; the run continues from an earlier point"
-            )
+            warnings.append(f"checkpoint {folder / str(step)} is damaged ({error}) and was removed; {then}")
             continue
         keep_only(folder, step)
         return checkpoint, warnings

@@ -192,6 +192,8 @@ def check(
     from bench import listings
     from bench.errors import ConfigError
 
+    if markdown and (as_json or not against):
+        raise ConfigError("--markdown prints the tables of a comparison: give --against trl or verl, and no --json")
     if against:
         from bench.peers import printed
 

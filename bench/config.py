@@ -70,6 +70,9 @@ class TrainSettings:
         for name in ("warmup", "weight_decay", "ptx_coef", "microbatch", "limit"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"train.{name} is {getattr(self, name)}; it must be 0 or more")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"train.{name} is {getattr(self, name)}; it must be 0 or more and below 1")
         if self.minibatches > self.prompts * self.completions:
             raise ConfigError(
                 f"train.minibatches is {self.minibatches}, but a rollout batch holds {self.prompts * self.completions} completions"

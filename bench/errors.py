@@ -3,7 +3,8 @@
 BenchError
 |- ConfigError      a name, value or pairing that cannot work (also a ValueError)
 |- MissingError     something to install, download or make first
-`- StoreError       the results folder cannot be read or written as asked
+|- StoreError       the results folder cannot be read or written as asked
+`- DivergedError    training left the finite numbers
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ class MissingError(BenchError):
 
 class StoreError(BenchError):
     """The results folder cannot be read or written as asked."""
+
+
+class DivergedError(BenchError):
+    """Training left the finite numbers."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> ConfigError:

@@ -60,6 +60,7 @@ def resolve(request: Request) -> RunSpec:
     budget = request.budget or known.budget
     _check(request, rule, train, budget)
     _check_terms(request, rule, train)
+    _check_effects(request, rule, train, given)
     _check_reward(reward, train, budget)
     return RunSpec(
         algorithm=Choice(request.algorithm, asdict(rule)),
@@ -129,6 +130,25 @@ def _check_terms(request: Request, rule: Any, train: TrainSettings) -> None:
             f"train.ptx_coef is {train.ptx_coef:g}, but {request.algorithm} learns from pairs and from no demonstrations; "
             "leave it at 0, or choose another algorithm"
         )
+
+
+def _check_effects(request: Request, rule: Any, train: Any, given: dict[str, dict[str, Any]]) -> None:
+    """Raises ConfigError for a setting asked for that would have no effect, or would move a model that is to stay as it is."""
+    name = request.algorithm
+    refused = {f"algo.{setting}": why for setting, why in rule.idle().items()}
+    if rule.updates_once:
+        once = f"{name} takes one optimizer step per rollout batch; leave it out, or choose another algorithm"
+        refused |= {f"train.{setting}": once for setting in ("epochs", "minibatches") if getattr(train, setting, 1) > 1}
+    if not rule.critic:
+        refused["train.shared_trunk"] = f"{name} has no critic; leave it out, or choose an algorithm that has one"
+    if not rule.learns:
+        still = f"{name} leaves the start model as it is; leave it out, or choose another algorithm"
+        refused |= dict.fromkeys(("algo.kl", "algo.entropy_bonus", "train.ptx_coef", "train.weight_decay"), still)
+    for part, built in (("algo", rule), ("train", train)):
+        for setting in given[part]:
+            value = getattr(built, setting)
+            if value and f"{part}.{setting}" in refused:
+                raise ConfigError(f"{part}.{setting} is {value}, but {refused[f'{part}.{setting}']}")
 
 
 def _reward(request: Request, rule: Any, given: dict[str, Any]) -> Choice:

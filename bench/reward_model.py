@@ -6,6 +6,7 @@ model's in every record, so what the policy gains by fooling the model shows as 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +20,7 @@ from torch.optim import AdamW
 from algorithms.bradley_terry import calibration, chance_of_right, comparisons, loss
 from bench.chance import number
 from bench.config import RewardSettings
-from bench.errors import ConfigError
+from bench.errors import ConfigError, DivergedError
 from bench.policy import Policy
 from bench.rollout import Group, collect, rows
 from bench.samplers.base import Session
@@ -100,7 +101,8 @@ def train(
 ) -> RewardModel:
     """A reward model on a copy of the start policy's trunk, from fresh completions of training problems.
 
-    Raises ConfigError where the task has too few prompts, and where the completions give no pair to learn from or none to measure on.
+    Raises ConfigError where the task has too few prompts, and where the completions give no pair to learn from or none to measure on;
+    DivergedError where its scores are not finite.
     """
     wall, cpu = time.perf_counter(), time.process_time()
     problems, drawn = _problems(task, settings, seed)
@@ -115,6 +117,8 @@ def train(
     model = start.copy().with_values()
     _fit(model, mixed, settings, seed)
     facts = _measure(model, measured, int(comparisons(*_verdicts(mixed)).sum()), groups, drawn)
+    if not math.isfinite(facts.margin * facts.deviation):
+        raise DivergedError(f"the reward model's training diverged (the margin of its pairs is {facts.margin:g}); lower reward.lr")
     return RewardModel(model, replace(facts, seconds=time.perf_counter() - wall, cpu_seconds=time.process_time() - cpu))
 
 

@@ -112,6 +112,8 @@ class Work:
         sampler = registry.load("samplers", spec.sampler.name)(**spec.sampler.settings)
         held_out = _evaluated(task, settings)
         _check_demonstrations(spec, task, held_out)
+        if rule.forms:
+            _check_forms(spec, task, held_out)
         policy = _policy(spec)
         self.progress = Progress()
         self.learner = learner(rule, policy, settings, sampler, Verifier(task))
@@ -147,7 +149,7 @@ class Work:
             model.restore(checkpoint.tensors(name))
         self.progress = Progress.from_json(checkpoint.state)
         for name, (optimizer, model) in self.learner.optimizers().items():
-            if self.progress.updates:
+            if checkpoint.holds(name):  # not before it has stepped
                 names = list(model.tensors())
                 state: dict[int, dict[str, Any]] = {i: {} for i in range(len(names))}
                 for key, value in checkpoint.tensors(name).items():
@@ -187,6 +189,16 @@ def _check_demonstrations(spec: RunSpec, task: TextTask, problems: list[Problem]
                 f"train.ptx_coef is {_settings(spec).ptx_coef:g}, but task {spec.task.name!r} has no demonstrations at tier {spec.tier!r}; "
                 "leave it at 0, or choose another task or tier"
             ) from error
+
+
+def _check_forms(spec: RunSpec, task: TextTask, problems: list[Problem]) -> None:
+    """Raises ConfigError where the rule is paid by the form of an answer, of which the task's verifier says nothing."""
+    parts = task.score(problems[0], problems[0].answer).parts
+    if "format" not in parts:
+        raise ConfigError(
+            f'{spec.algorithm.name} needs the part "format" in the scores of task {spec.task.name!r}, which give '
+            f"{', '.join(sorted(parts)) or 'none'}; choose another algorithm, or let the task's score say it"
+        )
 
 
 def _policy(spec: RunSpec) -> Policy:

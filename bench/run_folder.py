@@ -81,7 +81,7 @@ class RunFolder:
     def kept(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """What `keep` saved; None where it never came to its end, and, with a line in `warnings`, where it is damaged."""
         with files.guarded(self.path / name):
-            found, warnings = checkpoints.latest(self.path / name)
+            found, warnings = checkpoints.latest(self.path / name, "it is made again")
         self.warnings += warnings
         return None if found is None else (found.tensors("model"), found.state)
 

@@ -25,6 +25,7 @@ RULES = ("reinforce", "a2c", "ppo", "dpo", "grpo", "dapo", "gspo", "sapo")
 CONTROLS = ("untrained", "random_reward", "format_reward", "shuffled_advantage", "sft_on_correct")
 TASKS = ("chain_sum", "countdown", "gsm8k")
 REUSE = ["train.epochs=4"]
+REUSED = {"reinforce": [*REUSE, "algo.ratio_cap=2"], "a2c": []}  # where it is something else
 
 
 def command(rule: str, task: str, seed: int, settings: Sequence[str], results: str, budget: int = 0) -> list[str]:
@@ -86,13 +87,12 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--set", action="append", default=[])
     arguments = parser.parse_args()
-    reuse = REUSE if arguments.setting == "reuse" else []
     cells = list(product(arguments.rules.split(","), arguments.tasks.split(","), range(arguments.seeds)))
     cells.sort(key=lambda cell: cell[1])
 
     def one(cell: tuple[str, str, int]) -> dict[str, float]:
-        capped = ["algo.ratio_cap=2"] if reuse and cell[0] == "reinforce" else []
-        return figures(run(*cell, [*reuse, *capped, *arguments.set], arguments.results, arguments.budget))
+        own = REUSED.get(cell[0], REUSE) if arguments.setting == "reuse" else []
+        return figures(run(*cell, [*own, *arguments.set], arguments.results, arguments.budget))
 
     with ThreadPoolExecutor(arguments.workers) as pool:
         found = dict(zip(cells, pool.map(one, cells), strict=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from random import Random
 from typing import ClassVar
@@ -94,19 +94,25 @@ class WrongGold(Adds):
 class PaysForTheMark(Adds):
     def score(self, problem: Problem, text: str) -> Score:
         right = text.strip() == problem.answer
-        return Score(1.0 if right else 0.1 if "####" in text else 0.0, float(right), {"strict": float(right), "lenient": float(right)})
+        return replace(binary(right, right, False), reward=1.0 if right else 0.1 if "####" in text else 0.0)
 
 
 class PaysTwo(Adds):
     def score(self, problem: Problem, text: str) -> Score:
-        right = float(text.strip() == problem.answer)
-        return Score(2 * right, right, {"strict": right, "lenient": right})
+        right = text.strip() == problem.answer
+        return replace(binary(right, right, right), reward=2.0 * right)
 
 
 class NoLenient(Adds):
     def score(self, problem: Problem, text: str) -> Score:
         right = float(text.strip() == problem.answer)
-        return Score(right, right, {"strict": right})
+        return Score(right, right, {"strict": right, "format": right})
+
+
+class NoFormat(Adds):
+    def score(self, problem: Problem, text: str) -> Score:
+        right = float(text.strip() == problem.answer)
+        return Score(right, right, {"strict": right, "lenient": right})
 
 
 class FactsAreTuples(Adds):
@@ -140,6 +146,7 @@ TASKS: list[tuple[TextTask, set[str]]] = [
     (PaysForTheMark(), {"garbage_counts_nothing"}),
     (PaysTwo(), {"right_answers_count", "scores_are_shares"}),
     (NoLenient(), {"right_answers_count", "scores_are_shares"}),
+    (NoFormat(), {"scores_are_shares"}),
     (FactsAreTuples(), {"travels_to_workers"}),
     (LacksADigit(), {"demonstrations_fit"}),
     (TooLong(), {"demonstrations_fit"}),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from algorithms import ops
 from algorithms.a2c import A2C
@@ -21,10 +22,11 @@ from bench.checks import critics
 from bench.checks.batches import batch, close, forward, step
 from bench.config import TrainSettings
 from bench.evaluation import problems
+from bench.loops import policy_gradient
 from bench.loops.progress import Progress
 from bench.loops.setup import Learner, Plan, learner
 from bench.loops.training import train
-from bench.loops.updates import Rows, update
+from bench.loops.updates import Rows, Step, update
 from bench.policy import Policy
 from bench.record import Record
 from bench.rollout import rows, verdicts
@@ -63,13 +65,27 @@ class EndsAtEveryCut(A2C):
         return super().credit(replace(batch, bootstrap=None))
 
 
+@dataclass(frozen=True, kw_only=True)
+class IgnoresTheValueClip(PPO):
+    def value_loss(self, value: Tensor, batch: Batch, credit: Credit) -> Tensor:
+        return super(IgnoresTheValueClip, replace(self, value_clip=None)).value_loss(value, batch, credit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipsAnyValue(PPO):
+    def value_loss(self, value: Tensor, batch: Batch, credit: Credit) -> Tensor:
+        return super(ClipsAnyValue, replace(self, value_clip=self.value_clip or 0.1)).value_loss(value, batch, credit)
+
+
 MUTANTS: list[tuple[ActorCritic, set[str]]] = [
     (A2C(), set()),
     (PPO(), set()),
     (WhitensItsTargets(), {"targets_are_returns"}),
-    (ForgetsTheValue(), {contract.__name__ for _, contract in critics.CONTRACTS}),
+    (ForgetsTheValue(), {contract.__name__ for _, contract in critics.CONTRACTS} - {"a_value_clip_holds"}),
     (RunsAcrossEnds(), {"an_end_cuts_a_path"}),
     (EndsAtEveryCut(), {"a_cut_is_not_an_end"}),
+    (IgnoresTheValueClip(), {"a_value_clip_holds"}),
+    (ClipsAnyValue(), {"a_value_clip_holds", "targets_are_returns"}),
 ]
 
 
@@ -188,6 +204,23 @@ def test_target_kl_stops_the_policy_and_not_the_critic(shared: bool, verifier: V
     optimizer = learns.critic_optimizer or learns.optimizer
     head = learns.critic.value_head.weight if learns.critic is not None and learns.critic.value_head is not None else None
     assert head is not None and int(optimizer.state[head]["step"]) == 16
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_policy_that_was_stopped_stands_still(shared: bool, verifier: Verifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not a bit of it moves once it has gone too far, not even where the critic that goes on is a head on its trunk."""
+    seen: list[tuple[bool, list[Tensor]]] = []
+
+    def watched(models: Learner, *arguments: Any, **named: Any) -> Step | None:
+        step = update(models, *arguments, **named)
+        seen.append((step is not None and step.moved, [p.detach().clone() for p in models.policy.model.parameters()]))
+        return step
+
+    monkeypatch.setattr(policy_gradient, "update", watched)
+    run(PPO(target_kl=1e-4), verifier, 1, lr=3e-3, epochs=4, shared_trunk=shared, weight_decay=0.1)
+    first = [moved for moved, _ in seen].index(False)
+    assert 0 < first < len(seen) - 1
+    assert all(torch.equal(a, b) for _, weights in seen[first:] for a, b in zip(weights, seen[first - 1][1], strict=True))
 
 
 def test_demonstrations_are_raised_along(verifier: Verifier) -> None:

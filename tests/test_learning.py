@@ -56,7 +56,7 @@ def test_every_sampler_keeps(name: str, title: str, contract: Callable[[Any], No
 
 @dataclass(frozen=True, kw_only=True)
 class Wrong(HF):
-    """Misreports what it did, in one of three ways."""
+    """Misreports what it did, or does it wrong, in one of four ways."""
 
     how: str
 
@@ -70,10 +70,11 @@ SESSIONS = itertools.count()
 class Misreporting(HFSession):
     def __init__(self, policy: Policy, how: str) -> None:
         super().__init__(policy)
-        self.how = how
+        self.how, self.calls = how, itertools.count()
 
     def sample(self, prompts: Sequence[Sequence[int]], n: int, limit: int, seed: str) -> list[list[Completion]]:
-        groups = super().sample(prompts, n, limit, f"{seed}{next(SESSIONS) if self.how == 'seed' else ''}")
+        number = {"seed": SESSIONS, "state": self.calls}.get(self.how, [0])
+        groups = super().sample(prompts, n, limit, f"{seed}{next(iter(number))}")
         change = {"logp": lambda c: {"logp": tuple(x - 0.01 for x in c.logp)}, "truncated": lambda c: {"truncated": not c.truncated}}
         return [[replace(c, **change.get(self.how, lambda c: {})(c)) for c in group] for group in groups]
 
@@ -84,6 +85,7 @@ class Misreporting(HFSession):
         ("truncated", samplers.completions_are_whole, "marked truncated"),
         ("logp", samplers.log_probabilities_are_the_policys, "differ from the training forward"),
         ("seed", samplers.seeds_decide, "two sessions with one seed differ"),
+        ("state", samplers.seeds_decide, "a session that has sampled before differs"),
     ],
 )
 def test_a_sampler_that_misreports_is_found(how: str, contract: Callable[[Any], None], says: str) -> None:

@@ -7,7 +7,9 @@ from itertools import islice
 from typing import Any
 
 import pytest
+import torch
 
+from algorithms.base import Batch, Credit
 from algorithms.dapo import DAPO
 from algorithms.grpo import GRPO
 from algorithms.reinforce import Reinforce
@@ -17,6 +19,7 @@ from bench import registry
 from bench.config import TrainSettings
 from bench.errors import ConfigError
 from bench.evaluation import problems
+from bench.loops import probes
 from bench.loops.progress import Progress
 from bench.loops.setup import Plan, learner
 from bench.loops.training import train
@@ -163,6 +166,16 @@ def test_probes_mean_what_they_say(verifier: Verifier) -> None:
     assert probes["kl_ref/k3"] >= 0
     assert probes["ratio/min"] <= 1 <= probes["ratio/max"]
     assert {"clip/low", "clip/high"} <= probes.keys()
+
+
+@pytest.mark.parametrize(("dual", "wanted"), [(None, {"high": 0.25, "low": 0.25}), (3.0, {"high": 0.25, "low": 0.25, "dual": 0.25})])
+def test_a_dual_clip_is_counted_apart(dual: float | None, wanted: dict[str, float]) -> None:
+    """Ratios of 4, 0.5 and 2 with A < 0, and of 4 with A > 0."""
+    old, ratio = torch.full((4, 1), -1.0), torch.tensor([[4.0], [0.5], [2.0], [4.0]])
+    of = Batch(group=torch.arange(4), reward=torch.zeros(4, 1), mask=torch.ones(4, 1), old_logp=old)
+    credit = Credit(torch.tensor([[-1.0], [-1.0], [-1.0], [1.0]]), torch.full((4, 1), 0.25))
+    found = probes.of_updates(GRPO(dual_clip=dual), [probes.Seen(of, credit, old + ratio.log(), torch.zeros(4, 1), 0.0)], 1.0)
+    assert {name: value for name, value in found.items() if name.startswith("clip/")} == {f"clip/{k}": v for k, v in wanted.items()}
 
 
 def test_a_probe_without_meaning_is_absent(verifier: Verifier) -> None:

@@ -138,6 +138,13 @@ def test_overlong_penalty_never_rises(limit: int, share: float) -> None:
     assert (found.diff() <= 0).all() and found[0] == 0 and found[-1] == pytest.approx(-1)
 
 
+def test_the_pull_adapts_by_a_fifth_at_most_and_stays_a_pull() -> None:
+    """Far above the target, near it, far below; a tenth of the horizon, all of it, and more, which is no more than all of it."""
+    asked = [(found, samples) for samples in (100, 1000, 9000) for found in (7.0, 0.055, 0.0)]
+    found = [ops.adapted_kl(0.5, found, 0.05, samples, 1000) for found, samples in asked]
+    assert found == pytest.approx([0.51, 0.505, 0.49, 0.6, 0.55, 0.4, 0.6, 0.55, 0.4])
+
+
 def test_clip_by_hand() -> None:
     """Ratios below, inside and above a band of 0.2, for A = 2 and A = -2."""
     ratio = numbers(0.5, 0.9, 1.1, 1.5)

@@ -262,6 +262,13 @@ def test_the_exit_code_is_1_where_one_does_not_hold(bad: dict[str, Any], options
     assert run(*options, "--against", "trl").exit_code == 1
 
 
+@pytest.mark.parametrize("options", [["grpo"], ["grpo", "--json"], ["--against", "trl", "--json"]])
+def test_tables_that_cannot_be_printed_are_refused(options: list[str], answers: list[Agreement]) -> None:
+    result = run(*options, "--markdown")
+    assert isinstance(result.exception, ConfigError) and result.output == ""
+    assert str(result.exception) == "--markdown prints the tables of a comparison: give --against trl or verl, and no --json"
+
+
 def test_each_form_of_the_output(answers: list[Agreement]) -> None:
     answers += [*FOUND, agreement(0.1, what="advantage")]
     lines = [json.loads(line) for line in run("--against", "trl", "--json").output.splitlines()]
@@ -425,6 +432,17 @@ def test_the_terms_that_rules_share_show(there: str, rule: str, name: str, monke
     real = batches.step
     monkeypatch.setattr(batches, "step", lambda rule, now, of: real(other_setting(rule, name), now, of))
     assert not agree(there, rule)
+
+
+@with_peers
+@pytest.mark.parametrize("peer", PEERS)
+def test_a_pull_in_the_reward_shows_wherever_it_is_tried(there: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PolicyGradient, "shaped", lambda self, batch: ops.masked(batch.reward, batch.mask))
+    shown: dict[tuple[str, str], bool] = {}
+    for each in compare(there):
+        if "kl_estimator=k1" in each.settings:
+            shown[each.rule, each.settings] = shown.get((each.rule, each.settings), False) or not each.holds
+    assert [place for place, noticed in shown.items() if not noticed] == []
 
 
 @with_peers

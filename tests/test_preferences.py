@@ -20,6 +20,7 @@ from bench.checks import preferences
 from bench.checks.preferences import judged, pair, slopes
 from bench.config import TrainSettings
 from bench.evaluation import problems
+from bench.loops import probes
 from bench.loops.progress import Progress
 from bench.loops.setup import Learner, Plan, learner
 from bench.loops.training import train
@@ -76,10 +77,24 @@ class Overflows(DPO):
         return -(1 / (1 + (self._reward(worse) - self._reward(better)).exp())).log()
 
 
+@dataclass(frozen=True, kw_only=True)
+class IgnoresTheMargin(DPO):
+    def pairs(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        return super(IgnoresTheMargin, replace(self, min_margin=0.0)).pairs(batch)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WidensTheMargin(DPO):
+    def pairs(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        return super(WidensTheMargin, replace(self, min_margin=1.5 * self.min_margin)).pairs(batch)
+
+
 MUTANTS: list[tuple[Preference, set[str]]] = [
     (DPO(), set()),
     (MixesPrompts(), {"pairs_are_comparisons"}),
     (PairsByPosition(), {"pairs_ignore_order"}),
+    (IgnoresTheMargin(), {"close_rewards_make_no_pair"}),
+    (WidensTheMargin(), {"close_rewards_make_no_pair"}),
     (ForgetsTheReference(), {"the_reference_is_indifferent"}),
     (ExchangesTheSides(), {"starts_in_the_right_direction"}),
     (MultipliesByTheMask(), {"padding_is_ignored"}),
@@ -114,6 +129,15 @@ def test_dpo_at_the_reference_is_log_two_with_half_the_weight() -> None:
     up, down = slopes(DPO(beta=0.3), better, worse)
     torch.testing.assert_close(up[better.mask], torch.full_like(up[better.mask], -0.15), rtol=1e-14, atol=0)
     torch.testing.assert_close(down[worse.mask], torch.full_like(down[worse.mask], 0.15), rtol=1e-14, atol=0)
+
+
+def test_far_from_the_reference_its_distance_stays_finite() -> None:
+    """Where the rule's own terms do."""
+    of = judged("far")
+    assert of.ref_logp is not None
+    found = probes.divergence(probes.of_rows(of, of.ref_logp - 200.0, torch.zeros_like(of.old_logp)))
+    assert found["kl_ref/k1"] == pytest.approx(-200)
+    assert found["kl_ref/k3"] == pytest.approx(math.exp(20) - 21)
 
 
 def test_what_both_completions_share_cancels() -> None:
@@ -234,3 +258,14 @@ def test_the_reference_may_be_the_policy_that_sampled(verifier: Verifier) -> Non
     assert all(r.probes["pairs/loss"] == pytest.approx(math.log(2), abs=1e-4) for r in records)
     records, _ = run(DPO(), verifier, 4, minibatches=1, lr=1e-3)
     assert records[-1].probes["kl_ref/k3"] > 1e-4
+
+
+def test_the_distance_to_the_start_is_to_the_start_whatever_the_reference(verifier: Verifier) -> None:
+    """Nothing is known of it where the start model is not kept."""
+    rule = DPO(reference_policy="sampling")
+    records, learns = run(rule, verifier, 4, minibatches=1, lr=1e-3)
+    assert learns.reference is None and not any(name.startswith("kl_ref/") for r in records for name in r.probes)
+    measured, learns = run(rule, verifier, 4, minibatches=1, lr=1e-3, measure_kl=True)
+    assert learns.reference is not None and same(learns.reference, Policy.load(BASES / "last_digit"))
+    assert measured[-1].probes["kl_ref/k3"] > 1e-4 > measured[-1].probes["kl_old/k3"]
+    assert [r.probes["pairs/loss"] for r in measured] == [r.probes["pairs/loss"] for r in records]

@@ -18,12 +18,18 @@ from bench.store import RunStore
 
 SMALL = ("train.prompts=4", "train.completions=4", "train.eval_problems=8", "train.eval_completions=2", "train.warmup=6")
 CHEAP = ("reward.prompts=8", "reward.measured=8", "reward.completions=4", "reward.epochs=1")  # 64 completions
+SCRIPT = "sampler.texts=" + "|".join(f"#### {digit}" for digit in range(5))
 ADAPTIVE = ("algo.kl=0.05", "algo.kl_estimator=k1", "algo.kl_target=0.001", "algo.kl_horizon=50")
 
 CASES: dict[str, tuple[str, tuple[str, ...], set[str]]] = {
     "critic apart": ("ppo", (), {"model", "optimizer", "critic", "critic_optimizer"}),
     "critic on the policy": ("ppo", ("train.shared_trunk=true",), {"model", "optimizer"}),
     "stopped early": ("ppo", ("algo.target_kl=1e-4", "train.epochs=2"), {"model", "optimizer", "critic", "critic_optimizer"}),
+    "stopped early, critic on the policy": (
+        "ppo",
+        ("algo.target_kl=1e-4", "train.epochs=2", "train.shared_trunk=true"),
+        {"model", "optimizer"},
+    ),
     "adaptive pull": ("ppo", ADAPTIVE, {"model", "optimizer", "critic", "critic_optimizer"}),
     "one step, critic apart": ("a2c", (), {"model", "optimizer", "critic", "critic_optimizer"}),
     "one step, critic on the policy": ("a2c", ("train.shared_trunk=true",), {"model", "optimizer"}),
@@ -36,6 +42,7 @@ CASES: dict[str, tuple[str, tuple[str, ...], set[str]]] = {
     ),
     "pairs of the start": ("dpo", ("algo.sampling=offline",), {"model", "optimizer", "sampling"}),
     "pairs a model judges": ("dpo", CHEAP, {"model", "optimizer"}),
+    "a script of answers": ("grpo", (SCRIPT,), {"model", "optimizer"}),
     "paid by a model": ("ppo", (*CHEAP, *ADAPTIVE), {"model", "optimizer", "critic", "critic_optimizer"}),
     "paid by a model, critic on the policy": ("ppo", (*CHEAP, "train.shared_trunk=true"), {"model", "optimizer"}),
 }
@@ -43,10 +50,9 @@ CASES: dict[str, tuple[str, tuple[str, ...], set[str]]] = {
 
 def spec(algorithm: str, settings: tuple[str, ...], steps: int = 6) -> RunSpec:
     reward, cost = ("model", 64) if CHEAP[0] in settings else ("verifier", 0)
-    request = Request(
-        algorithm=algorithm, task="last_digit", tier="tiny", reward=reward, budget=cost + 16 * steps, settings=(*SMALL, *settings)
-    )
-    return resolve(request)
+    sampler = "scripted" if SCRIPT in settings else "hf"
+    asked: dict[str, Any] = {"sampler": sampler, "reward": reward, "budget": cost + 16 * steps, "settings": (*SMALL, *settings)}
+    return resolve(Request(algorithm=algorithm, task="last_digit", tier="tiny", **asked))
 
 
 def left(folder: Path) -> dict[str, Any]:
@@ -92,6 +98,17 @@ def test_a_run_broken_off_twice_ends_as_if_it_had_not_been(name: str, tmp_path: 
     assert left(again.folder) == left(whole.folder)
     assert again.warnings == []
     assert {path.stem for path in (again.folder / "checkpoint").glob("*/*.safetensors")} == held
+
+
+@pytest.mark.usefixtures("every_step_is_saved")
+def test_an_optimizer_that_has_not_stepped_is_taken_up_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.loops.updates._too_far", lambda *known: True)
+    wanted, store = spec("ppo", ()), RunStore(tmp_path / "broken")
+    whole = execute(wanted, RunStore(tmp_path / "whole"), lambda record: None)
+    broken_off(wanted, store, 3)
+    again = execute(wanted, store, lambda record: None)
+    assert left(again.folder) == left(whole.folder)
+    assert {path.stem for path in (again.folder / "checkpoint").glob("*/*.safetensors")} == {"model", "critic", "critic_optimizer"}
 
 
 @pytest.mark.usefixtures("every_step_is_saved")
@@ -157,4 +174,6 @@ def test_a_damaged_reward_model_is_made_again(tmp_path: Path) -> None:
     weights.write_bytes(data)
     again = execute(wanted, store, lambda record: None)
     assert left(again.folder) == left(whole.folder)
-    assert len(again.warnings) == 1 and "reward_model/0 is damaged (model.safetensors does not match its checksum)" in again.warnings[0]
+    (warning,) = again.warnings
+    assert "reward_model/0 is damaged (model.safetensors does not match its checksum) and was removed; it is made again" in warning
+    assert "earlier point" not in warning

@@ -178,6 +178,7 @@ def test_rows_of_a_batch_keep_what_belongs_to_the_run() -> None:
         (GRPO, {"dual_clip": 0.5}, "dual_clip is 0.5"),
         (GRPO, {"kl": -1.0}, "kl is -1.0"),
         (GRPO, {"kl": float("nan")}, "kl is nan"),
+        (PPO, {"target_kl": 0.0}, "target_kl is 0.0; it must be 1e-06 or more"),
         (DAPO, {"max_rounds": 0}, "max_rounds is 0"),
         (Reinforce, {"gamma": 1.1}, "gamma is 1.1"),
         (Reinforce, {"baseline": "mean"}, "baseline is 'mean'; choose one of 'none'"),

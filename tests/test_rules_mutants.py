@@ -138,6 +138,39 @@ class PaysThePadding(Plain):
         return replace(plain, advantage=plain.advantage + (~batch.mask).to(plain.advantage))
 
 
+@dataclass(frozen=True, kw_only=True)
+class SharesADefect(Plain):
+    """One path that could not be scored halves the advantages of all."""
+
+    def credit(self, batch: Batch) -> Credit:
+        plain = super().credit(batch)
+        return replace(plain, advantage=plain.advantage * (0.5 if batch.reward[batch.mask].isnan().any() else 1.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DropsTheTerms(Plain):
+    def objective(self, now: Forward, batch: Batch, credit: Credit) -> Tensor:
+        return self.surrogate(now, batch, credit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HalvesThePull(Plain):
+    def objective(self, now: Forward, batch: Batch, credit: Credit) -> Tensor:
+        return super(HalvesThePull, replace(self, kl=0.5 * self.kl)).objective(now, batch, credit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DropsThePullInTheReward(Plain):
+    def shaped(self, batch: Batch) -> Tensor:
+        return ops.masked(batch.reward, batch.mask)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TurnsThePullInTheReward(Plain):
+    def shaped(self, batch: Batch) -> Tensor:
+        return 2 * ops.masked(batch.reward, batch.mask) - super().shaped(batch)
+
+
 MUTANTS: list[tuple[PolicyGradient, set[str]]] = [
     (AveragesLate(), {"weights_average", "splits_exactly", "follows_the_policy_gradient"}),
     (MultipliesByTheMask(), {"ignores_padding"}),
@@ -154,6 +187,11 @@ MUTANTS: list[tuple[PolicyGradient, set[str]]] = [
     (KeepsTheMean(), {"rewards_have_no_scale", "equal_rewards_teach_nothing"}),
     (LosesDigits(), {"float32_suffices"}),
     (PaysThePadding(), {"credit_is_fixed"}),
+    (SharesADefect(), {"unscorable_paths_stay_out"}),
+    (DropsTheTerms(), {"terms_count"}),
+    (HalvesThePull(), {"terms_count"}),
+    (DropsThePullInTheReward(), {"terms_count"}),
+    (TurnsThePullInTheReward(), {"terms_count"}),
 ]
 
 

@@ -9,17 +9,19 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from bench.config import RunSpec
-from bench.errors import ConfigError
+from bench.errors import ConfigError, DivergedError
 from bench.record import Record
 from bench.resolve import BASES, Request, resolve
-from bench.run import execute
+from bench.run import Work, execute
 from bench.store import RunStore
+from tasks.base import Problem, Score
+from tasks.last_digit import LastDigit
 
 SMALL = ("train.prompts=4", "train.completions=4", "train.eval_problems=8", "train.eval_completions=2")
 
@@ -45,6 +47,16 @@ def test_a_run_spends_its_budget_and_is_not_run_twice(tmp_path: Path) -> None:
     again = execute(spec(), RunStore(tmp_path), seen.append)
     assert again.records == first.records
     assert curve(again.folder) == written
+
+
+def test_a_run_ends_with_an_evaluation_whatever_its_budget(tmp_path: Path) -> None:
+    """Four evaluations of 117 samples are due every 29: the fourth after 116, one rollout batch before the end."""
+    tiny = ("train.prompts=2", "train.completions=2", "train.eval_points=4")
+    result = execute(spec(budget=117, settings=tiny), RunStore(tmp_path), lambda record: None)
+    evaluated = [r.samples for r in result.records if r.eval_score is not None]
+    assert evaluated == [0, 32, 60, 88, 116, 120]
+    done = json.loads((result.folder / "done.json").read_text())
+    assert done["summary"]["score"] == result.records[-1].eval_score is not None
 
 
 class Interrupted(Exception):
@@ -100,6 +112,47 @@ def test_kill_9_at_any_moment(tmp_path: Path) -> None:
     (a,), (b,) = ([p.parent for p in root.glob("*/*/*/curve.jsonl")] for root in (tmp_path / "whole", broken))
     assert curve(a) == curve(b)
     assert (b / "done.json").exists()
+
+
+DIVERGING: list[tuple[str, tuple[str, ...], str]] = [
+    ("grpo", ("train.lr=1e30",), r"training diverged at step 2 \([a-z_/]+ is nan\); lower train\.lr$"),
+    ("dpo", ("train.lr=1e30",), r"training diverged at step 2 \([a-z_/]+ is nan\); lower train\.lr$"),
+    ("ppo", ("train.critic_lr=1e30",), r"training diverged at step 2 \(value/mean is nan\); lower train\.lr or train\.critic_lr$"),
+]
+
+
+@pytest.mark.parametrize(("algorithm", "settings", "says"), DIVERGING, ids=[name for name, *_ in DIVERGING])
+def test_a_run_that_diverges_says_so_and_keeps_what_was_recorded(
+    algorithm: str, settings: tuple[str, ...], says: str, tmp_path: Path
+) -> None:
+    """One step per rollout batch, so that the first batch still sees the start model. The same command ends the same way."""
+    single = () if algorithm == "ppo" else ("train.minibatches=1",)
+    wanted, store = spec(algorithm, settings=(*settings, *single, "train.warmup=0")), RunStore(tmp_path)
+    for _ in range(2):
+        with pytest.raises(DivergedError, match=says):
+            execute(wanted, store, lambda record: None)
+    (info,) = store.runs()
+    assert (info.state, [r.step for r in info.records()]) == ("stopped", [0, 1])
+
+
+def test_a_reward_model_that_diverges_says_so_before_it_pays(tmp_path: Path) -> None:
+    cheap = ("reward.prompts=8", "reward.measured=8", "reward.completions=4", "reward.lr=1e30")
+    with pytest.raises(DivergedError, match=r"reward model's training diverged \(the margin of its pairs is nan\); lower reward\.lr"):
+        execute(spec(reward="model", settings=cheap), RunStore(tmp_path), lambda record: None)
+    assert not list(tmp_path.glob("*/*/*/reward_model"))
+
+
+def test_a_verifier_that_is_silent_on_the_form_is_missed_before_a_model_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = LastDigit.score
+
+    def score(task: LastDigit, problem: Problem, text: str) -> Score:
+        found = plain(task, problem, text)
+        return replace(found, parts={name: value for name, value in found.parts.items() if name != "format"})
+
+    monkeypatch.setattr(LastDigit, "score", score)
+    monkeypatch.setattr("bench.run._policy", lambda spec: pytest.fail("the model was loaded"))
+    with pytest.raises(ConfigError, match=r'format_reward needs the part "format" .* \'last_digit\', which give lenient, strict; choose'):
+        Work(spec("format_reward"))
 
 
 def test_another_seed_or_setting_is_another_run() -> None:

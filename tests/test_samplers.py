@@ -164,11 +164,19 @@ def texts_of(sampled: list[list[Completion]]) -> list[list[str]]:
 def test_the_script_is_followed_in_turn_with_exact_log_probabilities() -> None:
     subject = policy()
     prompts, session = [subject.encode(text) for text in TEXTS[:2]], Scripted(texts=("12", "3", "")).open(subject)
-    first = session.sample(prompts, 4, 8, "a")
+    first = session.sample(prompts, 4, 8, "f")
     assert texts_of(first) == [["12", "3", "", "12"], ["3", "", "12", "3"]]
-    assert texts_of(session.sample(prompts[:1], 2, 8, "a")) == [["", "12"]]
     assert gap(subject, prompts, first) < 1e-5
     assert all(c.tokens[-1] == subject.end and not c.truncated for group in first for c in group)
+
+
+def test_a_script_begins_where_the_seed_says_whatever_was_said_before() -> None:
+    subject = policy()
+    prompts, fake = [subject.encode(text) for text in TEXTS], Scripted(texts=("12", "3", ""))
+    session, asked = fake.open(subject), ((1, "a"), (3, "b"), (2, "a"))
+    said = [session.sample(prompts[:n], n, 8, seed) for n, seed in asked]
+    assert said == [fake.open(subject).sample(prompts[:n], n, 8, seed) for n, seed in asked]
+    assert {texts_of(session.sample(prompts[:1], 1, 8, str(seed)))[0][0] for seed in range(20)} == {"12", "3", ""}
 
 
 def test_a_script_is_cut_at_the_limit() -> None:
@@ -182,7 +190,7 @@ def test_a_file_may_answer_each_prompt_by_itself(tmp_path: Path) -> None:
     lines = [{"prompt": "1+2=", "completions": ["3", "4"]}, {"completions": ["0"]}]
     file.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     session = Scripted(answers=str(file)).open(subject)
-    assert texts_of(session.sample([subject.encode("1+2="), subject.encode("7")], 2, 8, "a")) == [["3", "4"], ["0", "0"]]
+    assert texts_of(session.sample([subject.encode("1+2="), subject.encode("7")], 2, 8, "d")) == [["3", "4"], ["0", "0"]]
     file.write_text(json.dumps(lines[0]), encoding="utf-8")
     with pytest.raises(ConfigError, match="no completions for the prompt '7'"):
         Scripted(answers=str(file)).open(subject).sample([subject.encode("7")], 1, 8, "a")

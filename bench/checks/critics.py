@@ -76,10 +76,28 @@ def a_cut_is_not_an_end(rule: ActorCritic) -> None:
     close(cut - ended, ops.masked(varied.gamma ** left.to(of.old_logp), of.mask), "what a bootstrap of 1 adds")
 
 
+def a_value_clip_holds(rule: ActorCritic) -> None:
+    """A value that moved towards its target has a slope up to value_clip from where it was and none beyond; without a clip, always."""
+    of = batch("value clip")
+    credit, old = rule.credit(of), of.old_value
+    assert old is not None and credit.target is not None
+    far = of.mask & ((credit.target - old).abs() > 0.5)
+    for clip, moved in ((0.1, 0.05), (0.1, 0.2), (None, 0.2)):
+        value = (old + moved * (credit.target - old).sign()).requires_grad_()
+        (slope,) = torch.autograd.grad(replace(rule, value_clip=clip).value_loss(value, of, credit).sum(), value)
+        shut = clip is not None and moved > clip
+        expect(((slope[far] == 0) == shut).all(), f"with value_clip={clip}, a value {moved:g} from where it was has {_slope(not shut)}")
+
+
+def _slope(there: bool) -> str:
+    return "no slope" if there else "a slope"
+
+
 ASKS = ActorCritic
 CONTRACTS = [
     ("targets are advantage plus value, before whitening", targets_are_returns),
     ("perfect foresight leaves no advantage", perfect_foresight_leaves_no_advantage),
     ("an end inside a path cuts it in two", an_end_cuts_a_path),
     ("a path that is cut is not a path that ended", a_cut_is_not_an_end),
+    ("a value clip holds a value back, and nothing else does", a_value_clip_holds),
 ]

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from algorithms import ops
 from algorithms.base import Forward, PolicyGradient
 from bench.checks.batches import batch, close, forward, generator, gradients, leaves, loss, tensors, with_terms
 from bench.checks.expect import expect
+
+IN_LOSS: tuple[Literal["k2", "k3", "k3+", "ratio_k3"], ...] = ("k2", "k3", "k3+", "ratio_k3")
 
 
 def gate_is_open_on_policy(rule: PolicyGradient) -> None:
@@ -75,6 +78,35 @@ def agrees_with_finite_differences(rule: PolicyGradient) -> None:
                 close((ahead - behind) / 2e-5, (slopes[name] * way).sum(), where, 1e-7)
 
 
+def terms_count(rule: PolicyGradient) -> None:
+    """A pull to the reference and an entropy bonus are in the objective at their full strength; k1 is in the reward, at its own."""
+    of = batch("terms")
+    now, plain = forward(of, "terms"), replace(rule, kl=0.0, entropy_bonus=0.0)
+    credit = plain.credit(of)
+    assert of.ref_logp is not None and now.entropy is not None
+
+    def added(varied: PolicyGradient) -> Tensor:
+        return varied.objective(now, of, credit) - plain.objective(now, of, credit)
+
+    terms = {"entropy bonus": (added(replace(plain, entropy_bonus=0.3)), 0.3 * ops.masked(now.entropy, of.mask))}
+    for name in IN_LOSS:
+        pull = -0.3 * ops.kl_in_loss(name, now.logp, of.old_logp, of.ref_logp, of.mask)
+        terms[f"pull by {name}"] = added(replace(plain, kl=0.3, kl_estimator=name)), pull
+    for title, (found, wanted) in terms.items():
+        close(found.detach(), wanted.detach(), title)
+        slopes = gradients(found.sum(), now)
+        for x, slope in gradients(wanted.sum(), now).items():
+            close(slopes[x], slope, f"gradient of the {title} along {x}")
+    pulled = replace(plain, kl=0.3, kl_estimator="k1")
+    if not rule.learns or "kl" in pulled.idle():
+        return
+    advantage, lowered = pulled.credit(of).advantage, replace(of, reward=of.reward - 0.3 * (of.old_logp - of.ref_logp))
+    if rule.control:  # one may be paid by something else than the rewards that are lowered here
+        expect(not torch.equal(advantage, credit.advantage), "a pull by k1 changes no advantage")
+    else:
+        close(advantage, plain.credit(lowered).advantage, "advantage with a pull by k1")
+
+
 class _Recorded:
     """A function of the forward pass whose detached parts keep the values they had at one point."""
 
@@ -114,4 +146,5 @@ CONTRACTS = [
     ("on policy, the step is the plain policy gradient", follows_the_policy_gradient),
     ("the class fact `clips` is true", says_whether_it_clips),
     ("autograd agrees with finite differences", agrees_with_finite_differences),
+    ("the pull to the reference and the entropy bonus count in full", terms_count),
 ]

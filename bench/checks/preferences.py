@@ -67,6 +67,22 @@ def pairs_are_comparisons(rule: Preference) -> None:
         expect(not len(none[0]), f"{how}: equal rewards make {len(none[0])} pairs")
 
 
+def close_rewards_make_no_pair(rule: Preference) -> None:
+    """The rewards of a pair differ by more than min_margin; where all are matched, every two that do are a pair."""
+    reward = torch.linspace(0, 1, PATHS, dtype=torch.float64)[torch.randperm(PATHS, generator=generator("margin"))]
+    of, least = judged("margin").repaid(reward), 0.35
+    for how in MATCHINGS:
+        better, worse = replace(rule, matching=how, min_margin=least).pairs(of)
+        expect(len(better), f"{how}: no pair differs by more than {least:g}, and some do")
+        narrow = float((reward[better] - reward[worse]).min())
+        expect(narrow > least, f"{how}: with min_margin={least:g}, the rewards of a pair differ by {narrow:.2f}")
+        if how == "all":
+            count = int(((of.group == of.group[:, None]) & (reward[:, None] - reward > least)).sum())
+            expect(len(better) == count, f"all: {len(better)} pairs, and {count} differ by more than min_margin={least:g}")
+        equal = replace(rule, matching=how, min_margin=1.0).pairs(judged("margin"))
+        expect(not len(equal[0]), f"{how}: rewards that differ by min_margin itself make {len(equal[0])} pairs")
+
+
 def pairs_ignore_order(rule: Preference) -> None:
     """The order of the rows of a batch changes no pair."""
     of, index = judged("order"), torch.randperm(PATHS, generator=generator("pairs"))
@@ -137,6 +153,7 @@ def extremes_stay_finite(rule: Preference) -> None:
 ASKS = Preference
 CONTRACTS: list[tuple[str, Callable[[Preference], None]]] = [
     ("pairs compare completions of one prompt, better with worse", pairs_are_comparisons),
+    ("rewards as close as min_margin make no pair", close_rewards_make_no_pair),
     ("the order of rows changes no pair", pairs_ignore_order),
     ("the reference prefers neither side", the_reference_is_indifferent),
     ("the first step goes in the right direction", starts_in_the_right_direction),

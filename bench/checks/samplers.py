@@ -16,10 +16,12 @@ from bench.samplers.base import Completion, Sampler
 PROMPTS, EACH, LIMIT = 5, 6, 3
 
 
-def sampled(sampler: Sampler, policy: Policy, prompts: list[list[int]], seed: str) -> list[list[Completion]]:
-    """What a fresh session gives."""
+def sampled(sampler: Sampler, policy: Policy, prompts: list[list[int]], seed: str, before: str = "") -> list[list[Completion]]:
+    """What a fresh session gives, or one that has sampled with another seed `before`."""
     session = sampler.open(policy)
     try:
+        if before:
+            session.sample(prompts[:1], 1, LIMIT, before)
         return session.sample(prompts, EACH, LIMIT, seed)
     finally:
         session.close()
@@ -47,10 +49,12 @@ def completions_are_whole(sampler: Sampler) -> None:
 
 
 def seeds_decide(sampler: Sampler) -> None:
-    """Fresh sessions with one seed agree, and torch's global generator is left alone."""
+    """Sessions with one seed agree, whatever they said before, and torch's global generator is left alone."""
     policy, prompts = setting()
     state = torch.get_rng_state()
-    expect(sampled(sampler, policy, prompts, "a") == sampled(sampler, policy, prompts, "a"), "two sessions with one seed differ")
+    fresh = sampled(sampler, policy, prompts, "a")
+    expect(fresh == sampled(sampler, policy, prompts, "a"), "two sessions with one seed differ")
+    expect(fresh == sampled(sampler, policy, prompts, "a", before="b"), "a session that has sampled before differs from one that has not")
     expect(torch.equal(state, torch.get_rng_state()), "torch's global generator was used")
 
 

@@ -90,7 +90,8 @@ def scores_are_shares(task: TextTask) -> None:
         where = f"{problem.id} with {text!r}"
         expect(0 <= score.reward <= 1, f"{where}: reward {score.reward}")
         expect(score.correct in (0, 1), f"{where}: correct is {score.correct}")
-        expect({"strict", "lenient"} <= set(score.parts), f"{where}: parts are {sorted(score.parts)}; strict and lenient are required")
+        lacking = {"strict", "lenient", "format"} - set(score.parts)
+        expect(not lacking, f"{where}: parts are {sorted(score.parts)}; {' and '.join(sorted(lacking))} must be there, too")
         expect(all(0 <= v <= 1 for v in score.parts.values()), f"{where}: parts {score.parts}")
         expect(score.parts["strict"] <= score.parts["lenient"], f"{where}: strictly right and leniently wrong")
         expect(score == task.score(problem, text), f"{where}: scored differently the second time")
@@ -172,7 +173,7 @@ CONTRACTS = [
     ("splits share no canonical problem", splits_share_nothing),
     ("a problem's own answer is right", right_answers_count),
     ("garbage is wrong", garbage_counts_nothing),
-    ("scores lie in [0, 1] and name strict and lenient", scores_are_shares),
+    ("scores lie in [0, 1] and name strict, lenient and format", scores_are_shares),
     ("tasks and problems travel to worker processes", travels_to_workers),
     ("texts consist of the vocabulary and fit the limit", demonstrations_fit),
     ("demonstrators are sometimes right and sometimes wrong", demonstrations_err),

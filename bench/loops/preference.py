@@ -28,7 +28,7 @@ def learn(learner: Learner, rule: Preference, plan: Plan, progress: Progress, gr
     settings, texts = plan.settings, rows(groups)
     batch = verdicts(groups, plan.limit, verified=learner.reward_model is None)
     batch = replace(batch, chance=uniform(len(texts[0]), f"chance:{plan.seed}:{progress.step}"))
-    batch = _priced(learner, rule, batch.to(learner.policy.device), texts)
+    batch = _priced(learner, batch.to(learner.policy.device), texts)
     better, worse = rule.pairs(batch)
     paired = len(batch.group[better].unique())
     found = {"pairs/count": float(len(better)), "pairs/skipped_frac": 1 - paired / len(groups)}
@@ -46,13 +46,12 @@ def learn(learner: Learner, rule: Preference, plan: Plan, progress: Progress, gr
 
 
 @torch.no_grad()
-def _priced(learner: Learner, rule: Preference, batch: Batch, texts: Texts) -> Batch:
-    """The batch with the log-probabilities of the policy that sampled, and of the reference."""
+def _priced(learner: Learner, batch: Batch, texts: Texts) -> Batch:
+    """The batch with the log-probabilities of the policy that sampled, and of the start model where there is one to ask."""
     if not learner.exact:
         batch = replace(batch, old_logp=learner.behaviour.forward(*texts).logp)
-    if rule.reference_policy == "sampling":
-        return replace(batch, ref_logp=batch.old_logp)
-    assert learner.reference is not None
+    if learner.reference is None:
+        return batch
     return replace(batch, ref_logp=learner.reference.forward(*texts).logp)
 
 
@@ -83,8 +82,9 @@ def _step(learner: Learner, rule: Preference, settings: TrainSettings, batch: Ba
         used, place = torch.cat([first, second]).unique(return_inverse=True)
         own = batch.rows(used)
         now = learner.policy.forward([texts[0][i] for i in used.tolist()], [texts[1][i] for i in used.tolist()], width=batch.mask.shape[1])
-        assert own.ref_logp is not None and now.entropy is not None
-        one, other = (Side(now.logp[i], own.ref_logp[i], own.mask[i]) for i in place.chunk(2))
+        reference = own.old_logp if rule.reference_policy == "sampling" else own.ref_logp
+        assert reference is not None and now.entropy is not None
+        one, other = (Side(now.logp[i], reference[i], own.mask[i]) for i in place.chunk(2))
         loss = rule.loss(one, other)
         (loss.sum() / len(better)).backward()
         tokens.append(probes.of_rows(own, now.logp.detach(), now.entropy.detach()))

@@ -15,6 +15,7 @@ from torch import Tensor
 from algorithms import ops
 from algorithms.base import Batch, Credit, Forward, PolicyGradient, Rule
 from bench.config import TrainSettings
+from bench.errors import DivergedError
 from bench.rollout import Group
 
 
@@ -44,8 +45,14 @@ def gate(rule: PolicyGradient, now: Forward, batch: Batch, credit: Credit) -> Te
 def of_updates(rule: PolicyGradient, seen: Sequence[Seen], grad_clip: float) -> dict[str, float]:
     """Probes of one rollout batch's optimizer steps: entropy, divergence, ratios, gate, gradient."""
     of = joined([_of_update(rule, s) for s in seen])
-    found = divergence(of) | _gates(rule, of) | _credit(of) | norms([s.grad_norm for s in seen], grad_clip)
-    return {key: value for key, value in found.items() if not math.isnan(value)}
+    return divergence(of) | _gates(rule, of) | _credit(of) | norms([s.grad_norm for s in seen], grad_clip)
+
+
+def check(found: dict[str, float], step: int, rates: str = "train.lr") -> None:
+    """Raises DivergedError where a probe of this step is not finite; the remedy is to lower `rates`."""
+    for name, value in found.items():
+        if not math.isfinite(value):
+            raise DivergedError(f"training diverged at step {step} ({name} is {value:g}); lower {rates}")
 
 
 def joined(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -80,7 +87,7 @@ def of_rows(batch: Batch, logp: Tensor, entropy: Tensor) -> dict[str, Tensor]:
     mask = batch.mask
     found = {"delta": ops.log_ratio(logp, batch.old_logp, mask), "old_logp": batch.old_logp, "entropy": entropy}
     if batch.ref_logp is not None:
-        found["delta_ref"] = ops.kl_value("k1", logp, batch.ref_logp, mask)
+        found |= {f"ref_{name}": ops.kl_value(name, logp, batch.ref_logp, mask) for name in ("k1", "k3")}
     flat = {key: value[mask] for key, value in found.items()}
     flat["sequence"] = ops.sequence_log_ratio(logp, batch.old_logp, mask)[mask.any(-1), 0]
     return flat
@@ -102,9 +109,7 @@ def divergence(of: dict[str, Tensor]) -> dict[str, float]:
         "ratio/seq_geo_mean": sequence.exp().mean(),
         "ratio/seq_geo_max": sequence.exp().max(),
     }
-    if "delta_ref" in of:
-        d = of["delta_ref"]
-        found |= {"kl_ref/k1": d.mean(), "kl_ref/k3": (torch.expm1(-d) + d).mean()}
+    found |= {f"kl_ref/{name}": of[f"ref_{name}"].mean() for name in ("k1", "k3") if f"ref_{name}" in of}
     return {key: float(value) for key, value in found.items()}
 
 
@@ -117,18 +122,26 @@ def _gates(rule: PolicyGradient, of: dict[str, Tensor]) -> dict[str, float]:
         return {}
     found = {"gate": (each * plain).sum() / plain.sum(), "gate/min": each.min(), "eff_weight/frac_zero": (each == 0).float().mean()}
     if rule.clips:
-        found |= {f"clip/{side}": ((each == 0) & (sign * advantage > 0)).float().mean() for side, sign in (("high", 1), ("low", -1))}
+        found |= _clips(rule, each == 0, advantage, of["delta"][live].exp())
     return {key: float(value) for key, value in found.items()}
+
+
+def _clips(rule: PolicyGradient, shut: Tensor, advantage: Tensor, ratio: Tensor) -> dict[str, Tensor]:
+    """Shares of the actions whose gradient is shut, by where; a dual clip's ceiling for A < 0 is apart, where the rule has one."""
+    high, low, dual = shut & (advantage > 0), shut & (advantage < 0), getattr(rule, "dual_clip", None)
+    found = {"clip/high": high, "clip/low": low}
+    if dual is not None:
+        found |= {"clip/low": low & (ratio <= dual), "clip/dual": low & (ratio > dual)}
+    return {name: flags.float().mean() for name, flags in found.items()}
 
 
 def _credit(of: dict[str, Tensor]) -> dict[str, float]:
     advantage = of["advantage"]
     return {
         "adv/mean": float(advantage.mean()),
-        "adv/std": float(advantage.std()) if len(advantage) > 1 else math.nan,
         "adv/absmax": float(advantage.abs().max()),
         "adv/pos_frac": float((advantage > 0).float().mean()),
-    }
+    } | ({"adv/std": float(advantage.std())} if len(advantage) > 1 else {})
 
 
 def of_groups(groups: Sequence[Group]) -> dict[str, float]:

@@ -105,7 +105,8 @@ def _optimizer(model: Policy, lr: float, head_lr: float, settings: TrainSettings
 
 @dataclass(frozen=True)
 class Plan:
-    """What to train on and when to look. `allowance` is the number of samples after which no further round is drawn in a step."""
+    """What to train on and when to look. `allowance` is the number of samples after which no further round is drawn in a step, and at
+    which a last look is due."""
 
     task: TextTask
     held_out: Sequence[Problem]

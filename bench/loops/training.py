@@ -10,7 +10,7 @@ from itertools import islice
 from algorithms.base import PolicyGradient
 from algorithms.preference import Preference
 from bench.evaluation import summary
-from bench.loops import policy_gradient, preference
+from bench.loops import policy_gradient, preference, probes
 from bench.loops.filling import fill
 from bench.loops.progress import Progress
 from bench.loops.setup import Learner, Plan
@@ -23,9 +23,10 @@ EXAMPLES = 2  # completions of each step that are kept for reading
 def train(learner: Learner, plan: Plan, progress: Progress) -> Iterator[Record]:
     """Yields the state at the start, then after each rollout batch, without end; continues from `progress` where that has steps.
 
-    `progress` is up to date at each yield. Raises ConfigError where a rule that insists on full batches finds none.
+    `progress` is up to date at each yield. Raises ConfigError where a rule that insists on full batches finds none, DivergedError where
+    a step leaves the finite numbers.
     """
-    clock = _Clock(progress)
+    clock, rates = _Clock(progress), "train.lr or train.critic_lr" if learner.rule.critic else "train.lr"
     stream = islice(plan.task.problems("train", plan.seed), progress.drawn, None)
     if progress.step == 0:
         known = {} if learner.reward_model is None else learner.reward_model.quality()
@@ -33,9 +34,11 @@ def train(learner: Learner, plan: Plan, progress: Progress) -> Iterator[Record]:
     while True:
         before, progress.step = progress.samples, progress.step + 1
         sampled, kept, found = fill(learner, plan, progress, stream)
+        probes.check({"rollout/logp": sum(x for g in sampled for c in g.completions for x in c.logp)}, progress.step, rates)
         found |= _learn(learner, plan, progress, kept) if kept else {"update/skipped": 1.0}
+        probes.check(found, progress.step, rates)
         progress.examples = [example for group in sampled[:EXAMPLES] for example in group.examples(progress.step, 1)]
-        due = progress.samples // plan.eval_every > before // plan.eval_every
+        due = progress.samples // plan.eval_every > before // plan.eval_every or before < plan.allowance <= progress.samples
         evaluated = _evaluation(learner, plan, progress) if due else {}
         score = sum(s.correct for g in sampled for s in g.scores) / sum(len(g.scores) for g in sampled)
         yield clock.stamp(_record(progress, score, found | evaluated))

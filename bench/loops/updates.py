@@ -9,7 +9,6 @@ from itertools import count
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
-from torch.optim import Optimizer
 
 from algorithms import ops
 from algorithms.base import Batch, Credit, PolicyGradient
@@ -67,8 +66,7 @@ def update(
     shared = models.critic is models.policy
     step = _policy_step(models, rule, settings, rows, shown, shared) if policy else None
     if isinstance(rule, ActorCritic) and models.critic is not None and not (shared and step is not None and step.moved):
-        optimizer = models.optimizer if models.critic_optimizer is None else models.critic_optimizer
-        _value_step(models.critic, optimizer, rule, settings, rows)
+        _value_step(models, models.critic, rule, settings, rows)
     return step
 
 
@@ -104,13 +102,17 @@ def _too_far(rule: PolicyGradient, logp: Tensor, batch: Batch) -> bool:
     return float((delta.exp() - 1 - delta).mean()) > 1.5 * allowed
 
 
-def _value_step(critic: Policy, optimizer: Optimizer, rule: ActorCritic, settings: TrainSettings, rows: Rows) -> None:
+def _value_step(models: Moved, critic: Policy, rule: ActorCritic, settings: TrainSettings, rows: Rows) -> None:
+    """The critic's regression by itself. On a trunk that is the policy's it moves the head alone: weights without gradient stay."""
+    optimizer = models.optimizer if models.critic_optimizer is None else models.critic_optimizer
+    head = critic.value_head if critic is models.policy else None
+    moved = list(critic.parameters() if head is None else head.parameters())
     optimizer.zero_grad(set_to_none=True)
     for part in rows.parts(settings.microbatch):
         value = critic.values(part.prompts, part.completions, width=rows.width)
         error = rule.value_loss(value, part.batch, part.credit)
-        (rule.value_coef * (part.credit.weight * error).sum()).backward()
-    clip_grad_norm_(list(critic.parameters()), settings.grad_clip)
+        (rule.value_coef * (part.credit.weight * error).sum()).backward(inputs=moved)
+    clip_grad_norm_(moved, settings.grad_clip)
     optimizer.step()
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import ClassVar
 
 import torch
 
+from bench.chance import number
 from bench.errors import ConfigError
 from bench.policy import Policy
 from bench.samplers.base import Completion, Sampler, Session
@@ -20,7 +23,7 @@ class Scripted(Sampler):
     """Answers from a list instead of sampling, with the policy's own log-probabilities."""
 
     answers: str = ""  # JSONL file of {"prompt": text, "completions": [text, ...]}; a line without "prompt" answers every other prompt
-    texts: tuple[str, ...] = ("0", "1")  # taken in turn where there is no file
+    texts: tuple[str, ...] = ("0", "1")  # taken in turn where there is no file; the seed of a call says which comes first
 
     exact: ClassVar[bool] = True
 
@@ -37,27 +40,26 @@ Script = dict[str | None, tuple[str, ...]]  # texts by prompt; None holds those 
 
 
 class ScriptedSession(Session):
-    """A policy and what it is made to say. Each list is gone round without end; the seed changes nothing."""
+    """A policy and what it is made to say. Each call goes round each list, from where its seed says, and nothing is kept between calls."""
 
     def __init__(self, policy: Policy, script: Script) -> None:
         self.policy = policy
         self.script = {None if prompt is None else tuple(policy.encode(prompt)): texts for prompt, texts in script.items()}
-        self.turn: dict[tuple[int, ...] | None, int] = {}
 
     def sample(self, prompts: Sequence[Sequence[int]], n: int, limit: int, seed: str) -> list[list[Completion]]:
         """Raises ConfigError for a prompt the script does not know."""
-        spoken = [[self._next(tuple(prompt))[:limit] for _ in range(n)] for prompt in prompts]
+        turns: dict[tuple[int, ...] | None, Iterator[int]] = defaultdict(lambda: count(number(seed)))
+        spoken = [[self._next(tuple(prompt), turns)[:limit] for _ in range(n)] for prompt in prompts]
         return [[self._completion(prompt, tokens) for tokens in own] for prompt, own in zip(prompts, spoken, strict=True)]
 
-    def _next(self, prompt: tuple[int, ...]) -> list[int]:
+    def _next(self, prompt: tuple[int, ...], turns: Mapping[tuple[int, ...] | None, Iterator[int]]) -> list[int]:
         key = prompt if prompt in self.script else None
         if key not in self.script:
             raise ConfigError(
                 f"the script has no completions for the prompt {self.policy.decode(prompt)!r}; add a line for it, or one without a prompt"
             )
-        texts, turn = self.script[key], self.turn.get(key, 0)
-        self.turn[key] = turn + 1
-        text = texts[turn % len(texts)]
+        texts = self.script[key]
+        text = texts[next(turns[key]) % len(texts)]
         return [*(self.policy.encode(text) if text else []), self.policy.end]
 
     @torch.no_grad()
