@@ -19,6 +19,10 @@ class BC(ValueRule):
     control: ClassVar[bool] = True
     offline: ClassVar[Literal["both", "only"]] = "only"
 
+    def idle(self) -> dict[str, str]:
+        unused = "bc looks at no reward and at no later state; leave it out"
+        return super().idle() | dict.fromkeys(("gamma", "n_step", "tau", "target_every"), unused)
+
     def networks(self, space: Space) -> dict[str, Network | Parameter]:
         return {"policy": Network(space.observation, space.actions)}
 

@@ -53,6 +53,10 @@ class CQL(ValueRule):
         """The same for continuous actions."""
         return SAC(gamma=self.gamma, learn_temperature=self.learn_temperature, temperature=self.temperature, temperature_loss="linear")
 
+    def idle_with(self, space: Space) -> dict[str, str]:
+        unused = ("samples", "importance", "backup", "learn_temperature", "temperature")
+        return dict.fromkeys(unused, "with discrete actions the penalty is exact and stands beside double DQN") if space.discrete else {}
+
     def networks(self, space: Space) -> dict[str, Network | Parameter]:
         found = (self.discrete if space.discrete else self.continuous).networks(space)
         return found if self.threshold is None else found | {"log_multiplier": Parameter(1 if space.discrete else 2)}

@@ -35,6 +35,14 @@ class SAC(ValueRule):
     def learns_temperature(self) -> bool:
         return self.learn_temperature and self.version == "v2"
 
+    def idle(self) -> dict[str, str]:
+        known = super().idle()
+        if self.version == "v1":
+            known["learn_temperature"] = "version v1 has a fixed temperature; set algo.version=v2"
+        if not self.learns_temperature:
+            known |= dict.fromkeys(("target_entropy", "temperature_loss"), "the temperature is fixed; set algo.learn_temperature=true")
+        return known
+
     def networks(self, space: Space) -> dict[str, Network | Parameter]:
         outputs = space.actions if space.discrete else 2 * space.actions
         critic = (space.observation, space.actions) if space.discrete else (space.observation + space.actions, 1)

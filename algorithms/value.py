@@ -95,6 +95,10 @@ class ValueRule(Rule, ABC):
         "target_every": (1, math.inf),
     }
 
+    def idle_with(self, space: Space) -> dict[str, str]:
+        """The same as `idle` for settings that this kind of world leaves without effect."""
+        return {}
+
     @abstractmethod
     def networks(self, space: Space) -> dict[str, Network | Parameter]:
         """Everything that is learnt or follows, by name. Raises ValueError for a kind of action the rule cannot handle."""

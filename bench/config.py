@@ -176,7 +176,11 @@ def _read(name: str, value: Any, kind: Any) -> Any:
             raise ConfigError(f"{name} is {value!r}; choose one of {', '.join(map(str, options))}")
         return value
     if get_origin(kind) is tuple:
-        return tuple(_read(name, item, options[0]) for item in (value.split("|") if isinstance(value, str) else value))
+        items = value.split("|") if isinstance(value, str) else value
+        try:
+            return tuple(_read(name, item, options[0]) for item in items)
+        except ConfigError:
+            raise ConfigError(f"{name} is {value!r}; it takes values of type {options[0].__name__} with | between them") from None
     if options:  # a union
         if type(None) in options and value in (None, "none"):
             return None

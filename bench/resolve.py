@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from bench import registry, resolve_control
 from bench.config import CONTROL, Choice, RewardSettings, RunSpec, TrainSettings, build
+from bench.effects import check_effects
 from bench.errors import ConfigError, MissingError, unknown
 from bench.recipes import recipe
 from tasks.base import Tier
@@ -60,7 +61,7 @@ def resolve(request: Request) -> RunSpec:
     budget = request.budget or known.budget
     _check(request, rule, train, budget)
     _check_terms(request, rule, train)
-    _check_effects(request, rule, train, given)
+    check_effects(request.algorithm, rule, train, given, _without_effect(request.algorithm, rule))
     _check_reward(reward, train, budget)
     return RunSpec(
         algorithm=Choice(request.algorithm, asdict(rule)),
@@ -132,23 +133,15 @@ def _check_terms(request: Request, rule: Any, train: TrainSettings) -> None:
         )
 
 
-def _check_effects(request: Request, rule: Any, train: Any, given: dict[str, dict[str, Any]]) -> None:
-    """Raises ConfigError for a setting asked for that would have no effect, or would move a model that is to stay as it is."""
-    name = request.algorithm
-    refused = {f"algo.{setting}": why for setting, why in rule.idle().items()}
-    if rule.updates_once:
-        once = f"{name} takes one optimizer step per rollout batch; leave it out, or choose another algorithm"
-        refused |= {f"train.{setting}": once for setting in ("epochs", "minibatches") if getattr(train, setting, 1) > 1}
+def _without_effect(name: str, rule: Any) -> dict[str, str]:
+    """What only text has and this rule makes no use of."""
+    found = {}
     if not rule.critic:
-        refused["train.shared_trunk"] = f"{name} has no critic; leave it out, or choose an algorithm that has one"
+        found["train.shared_trunk"] = f"{name} has no critic; leave it out, or choose an algorithm that has one"
     if not rule.learns:
         still = f"{name} leaves the start model as it is; leave it out, or choose another algorithm"
-        refused |= dict.fromkeys(("algo.kl", "algo.entropy_bonus", "train.ptx_coef", "train.weight_decay"), still)
-    for part, built in (("algo", rule), ("train", train)):
-        for setting in given[part]:
-            value = getattr(built, setting)
-            if value and f"{part}.{setting}" in refused:
-                raise ConfigError(f"{part}.{setting} is {value}, but {refused[f'{part}.{setting}']}")
+        found |= dict.fromkeys(("algo.kl", "algo.entropy_bonus", "train.ptx_coef", "train.weight_decay"), still)
+    return found
 
 
 def _reward(request: Request, rule: Any, given: dict[str, Any]) -> Choice:

@@ -7,7 +7,8 @@ from typing import Any
 
 from bench import registry
 from bench.config import CONTROL, Choice, RunSpec, build
-from bench.control_settings import ControlSettings, EpisodeSettings, LogSettings, ReplaySettings, SegmentSettings
+from bench.control_settings import ControlSettings, EpisodeSettings, LogSettings, OnPolicySettings, ReplaySettings, SegmentSettings
+from bench.effects import check_effects
 from bench.errors import ConfigError
 from bench.recipes import recipe
 
@@ -49,6 +50,7 @@ def specify(algorithm: str, task: str, seed: int, budget: int, given: dict[str, 
         if given[part]:
             raise ConfigError(f"{part}.{next(iter(given[part]))} is for text; {task} has no {part} to set")
     _check(algorithm, rule, settings, seed, budget)
+    check_effects(algorithm, rule, settings, given, _without_effect(algorithm, rule, settings))
     return RunSpec(
         algorithm=Choice(algorithm, asdict(rule)),
         task=Choice(task, asdict(build(task_class, "task", given["task"]))),
@@ -87,6 +89,8 @@ def _check(algorithm: str, rule: Any, settings: ControlSettings, seed: int, budg
         raise ConfigError(f"the seed is {seed}; it must be 0 or more")
     if rule.reference:
         raise ConfigError(f"algo.kl is {rule.kl:g}, but on Gymnasium there is no start model to stay near; set it to 0")
+    if isinstance(settings, LogSettings) and getattr(rule, "target_clock", "gradient") != "gradient":
+        raise ConfigError("algo.target_clock is environment, and a log has no environment steps; set algo.target_clock=gradient")
     if isinstance(settings, SegmentSettings) and budget < settings.envs * settings.steps:
         raise ConfigError(
             f"the budget is {budget} environment steps, less than one rollout batch of {settings.envs} x {settings.steps}; "
@@ -99,3 +103,15 @@ def _check(algorithm: str, rule: Any, settings: ControlSettings, seed: int, budg
             f"the budget is {budget} environment steps, and learning starts after {settings.learning_starts}; "
             "raise --budget or lower train.learning_starts"
         )
+
+
+def _without_effect(name: str, rule: Any, settings: ControlSettings) -> dict[str, str]:
+    """What this way of training, or this rule in it, makes no use of."""
+    found = {}
+    if isinstance(settings, OnPolicySettings) and not any(hasattr(rule, clip) for clip in ("clip", "clip_low", "clip_high")):
+        found["train.clip_end"] = f"{name} has no clip range; leave it out, or choose an algorithm that has one"
+    if isinstance(settings, SegmentSettings) and rule.updates_once:
+        found["train.batch"] = f"{name} takes one optimizer step per rollout batch, of train.envs x train.steps; set those"
+    if not rule.learns:
+        found["algo.entropy_bonus"] = f"{name} leaves the policy as it is; leave it out, or choose another algorithm"
+    return found

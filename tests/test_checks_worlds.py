@@ -37,7 +37,7 @@ class OneNoise(CartPoleColumns):
     """The first column is pushed by what the last one does."""
 
     def step(self, action: Any) -> Any:
-        obs, *others = super().step(action)
+        _, *others = super().step(action)
         self.state[1, 0] += 0.01 * action[-1]
         return self.state.T.astype(numpy.float32), *others
 

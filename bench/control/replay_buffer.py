@@ -43,6 +43,10 @@ class ReplayBuffer:
             self.held[name][valid, place] = value[valid]
         self.added[valid] += 1
 
+    def filled(self, seed: int) -> float:
+        """How many transitions are held for a seed."""
+        return float(self.added.view(self.seeds, self.columns)[seed].clamp_max(self.size).sum())
+
     def draw(self, uniform: Tensor, gamma: float, n_step: int) -> Transitions:
         """(S, b) transitions by (S, b, 2) uniform numbers, each column as likely as another and each of its transitions too.
 

@@ -11,6 +11,7 @@ from bench.control.evaluation import Evaluator
 from bench.control.setup import Trainer
 from bench.control.worlds import Episode
 from bench.control_settings import ControlSettings
+from bench.loops.probes import check
 from bench.record import Record
 
 
@@ -77,6 +78,7 @@ class Run:
         for row in due:
             episodes = _of_episodes(count.episodes.pop(row, []))
             probes = self.trainer.probes(row) | episodes | scores.get(row, {})
+            check(probes, self.progress[row].step, "train.lr", f"seed {seeds[row]}")
             trained = self.evaluator.task.score(episodes["ep/return"]) if episodes else None
             samples = self.progress[row].samples
             found[row] = Record(

@@ -17,6 +17,7 @@ from bench.control.setup import Plan, Trainer, no_samples, share_left, starts
 from bench.control.stack import Build, Mover, Stack
 from bench.control.worlds import Worlds
 from bench.control_settings import ControlSettings, LogSettings, ReplaySettings
+from bench.errors import ConfigError
 from tasks.log import LogTask
 
 BLOCK = 32  # gradient steps, or environment steps, for which random numbers are drawn at a time
@@ -27,6 +28,9 @@ class ValueLearning(Trainer):
 
     def __init__(self, rule: ValueRule, plan: Plan, settings: ControlSettings, space: Space, batch: int) -> None:
         self.rule, self.plan, self.given, self.space = rule, plan, settings, space
+        for name, why in rule.idle_with(space).items():
+            if getattr(rule, name) != getattr(type(rule), name):
+                raise ConfigError(f"algo.{name} is {getattr(rule, name)}, but {why}; leave it out")
         self.stack = Stack(rule.networks(space), Build(settings.hidden, settings.activation, "uniform"), plan.seeds)
         rates = dict.fromkeys(self.stack.learnt, settings.lr)
         self.mover = Mover(self.stack, "adam", rates, settings.eps, settings.grad_clip)
@@ -129,7 +133,7 @@ class Replay(ValueLearning):
         return self.buffer.draw(uniform, self.rule.gamma, self.rule.n_step)
 
     def probes(self, row: int) -> dict[str, float]:
-        found = super().probes(row) | {"buffer/size": float(self.buffer.added.view(len(self.plan.seeds), -1).sum(1)[row])}
+        found = super().probes(row) | {"buffer/size": self.buffer.filled(row)}
         if hasattr(self.rule, "epsilon"):
             found["epsilon"] = self.rule.epsilon(self.count.spent / self.plan.budget)
         return found
