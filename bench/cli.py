@@ -132,7 +132,7 @@ def _execute(specs: list[RunSpec], store: RunStore, as_json: bool) -> None:
         picture = result.folder / "curve.png"
         warnings = list(result.warnings)
         try:
-            draw(result.records, f"{spec.algorithm.name} on {spec.table}, seed {spec.seed}", picture)
+            draw(result.records, f"{spec.algorithm.name} on {spec.table}, seed {spec.seed}", picture, spec.unit)
         except OSError as error:  # the run is done and stored; only its picture is missing
             warnings.append(f"{picture} could not be written ({error.strerror or error}); the same command draws it again")
         for warning in warnings:

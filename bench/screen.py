@@ -99,26 +99,35 @@ def quality(probes: Mapping[str, float]) -> str:
 
 
 BEST = ("eval/pass@1", "eval/pass@8", "eval/return", "eval/return_stochastic", "eval/score")
-SUMMARY = (
+GATE, CRITIC = ("gate (share of gradient kept)", "gate", "{:.3f}"), ("returns explained by the critic", "value/explained_var", "{:.3f}")
+CONTROL = (
+    ("return, deterministic", "eval/return", "{:.1f}"),
+    ("return, stochastic", "eval/return_stochastic", "{:.1f}"),
+    ("score (0 random, 1 reachable)", "eval/score", "{:.3f}"),
+    ("length of an episode (steps)", "eval/length", "{:.1f}"),
+    ("cut by the limit", "eval/truncated", "{:.3f}"),
+    ("return while training", "ep/return", "{:.1f}"),
+    ("entropy (nats per action)", "entropy/token", "{:.3f}"),
+    ("entropy (nats per action)", "entropy/policy", "{:.3f}"),
+    GATE,
+    CRITIC,
+    ("temperature", "temperature", "{:.4f}"),
+    ("value of an action, mean", "q/mean", "{:.2f}"),
+    ("value less return", "q/overestimation", "{:.2f}"),
+    ("conservative gap", "cql/gap", "{:.3f}"),
+    ("loss on the logged actions", "bc/loss", "{:.3f}"),
+)
+TEXT = (
     ("held-out score (pass@1)", "eval/pass@1", "{:.3f}"),
     ("pass@8", "eval/pass@8", "{:.3f}"),
     ("lenient score", "eval/lenient", "{:.3f}"),
-    ("return, deterministic", "eval/return", "{:.1f}"),
-    ("return, stochastic", "eval/return_stochastic", "{:.1f}"),
-    ("score (0: random, 1: known to be reached)", "eval/score", "{:.3f}"),
-    ("length (tokens, or steps)", "eval/length", "{:.1f}"),
+    ("length (tokens)", "eval/length", "{:.1f}"),
     ("cut by the limit", "eval/truncated", "{:.3f}"),
-    ("return while training", "ep/return", "{:.1f}"),
-    ("entropy (nats per token, or action)", "entropy/token", "{:.3f}"),
-    ("entropy (nats per action)", "entropy/policy", "{:.3f}"),
-    ("temperature", "temperature", "{:.4f}"),
-    ("value of an action, mean", "q/mean", "{:.2f}"),
-    ("value less the return that followed", "q/overestimation", "{:.2f}"),
-    ("conservative gap", "cql/gap", "{:.3f}"),
-    ("gate (share of gradient kept)", "gate", "{:.3f}"),
+    ("entropy (nats per token)", "entropy/token", "{:.3f}"),
+    GATE,
     ("KL to the start model (nats per token)", "kl_ref/k1", "{:.3f}"),
     ("strength of the pull to it", "kl_ref/coefficient", "{:.4f}"),
-    ("returns explained by the critic", "value/explained_var", "{:.3f}"),
+    CRITIC,
     ("pairs per rollout batch", "pairs/count", "{:.0f}"),
     ("prompts without a pair", "pairs/skipped_frac", "{:.3f}"),
     ("pairs in order (better one preferred)", "pairs/accuracy", "{:.3f}"),
@@ -133,9 +142,10 @@ SUMMARY = (
 def summary(runs: Sequence[Sequence[Record]]) -> Table:
     """First, best and last value of the headline figures; of several seeds, means with the lowest and highest of the last."""
     table = Table(title="", show_edge=False, pad_edge=False)
-    for name in ("", "start", "best", "end", *(("lowest to highest end",) if len(runs) > 1 else ())):
+    for name in ("", "start", "best", "end", *(("range at the end",) if len(runs) > 1 else ())):
         table.add_column(name, justify="left" if not name else "right")
-    for title, key, form in SUMMARY:
+    control = any("eval/return" in record.probes for records in runs for record in records)
+    for title, key, form in CONTROL if control else TEXT:
         each = [values for records in runs if (values := [r.probes[key] for r in records if key in r.probes])]
         if each:
             frozen = key.startswith("reward_model/")  # before the start

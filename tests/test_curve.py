@@ -109,3 +109,38 @@ def test_matplotlib_is_imported_only_to_draw() -> None:
     code = "import sys, bench.report.curve; print([n for n in ('matplotlib', 'seaborn', 'pandas', 'torch') if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
     assert done.stdout.strip() == "[]"
+
+
+def controlled(step: int, probes: dict[str, float]) -> Record:
+    found = {name: value + step for name, value in probes.items() if step or name.startswith(("eval/", "q/over"))}
+    found = {name: value for name, value in found.items() if step % 5 == 0 or not name.startswith(("eval/", "q/over"))}
+    return replace(record(step), tokens=100 * step, probes=found)
+
+
+@pytest.mark.parametrize(
+    ("probes", "titles"),
+    [
+        ({"entropy/token": 0.1, "gate": 1.0, "value/explained_var": 0.5, "eval/length": 9.0}, ["Entropy", "Gate", "Critic"]),
+        ({"entropy/token": 0.1, "gate": 1.0, "eval/length": 9.0}, ["Entropy", "Gate", "Length"]),
+        ({"q/overestimation": 3.0, "td/abs_mean": 0.1, "q/action_gap": 0.2}, ["Overestimation", "Temporal difference", "Action gap"]),
+        ({"q/overestimation": 3.0, "td/abs_mean": 0.1, "cql/gap": 2.0}, ["Overestimation", "Conservative gap", "Temporal difference"]),
+        ({"bc/loss": 0.1, "grad/norm_policy": 1.0, "eval/length": 9.0}, ["Cloning", "Length", "Gradient"]),
+    ],
+)
+def test_panels_of_control_are_those_that_a_run_has(probes: dict[str, float], titles: list[str]) -> None:
+    records = [controlled(step, probes | {"eval/return": 20.0}) for step in range(11)]
+    figure = figure_of(records, "DQN", "environment steps")
+    score, *panels = figure.axes
+    assert [axis.get_title(loc="left") for axis in panels] == titles
+    assert figure.axes[2].get_xlabel() == "environment steps of training"
+    assert score.get_title(loc="right") == "0: random, 1: known to be reached"
+
+
+def test_what_only_evaluations_know_is_a_line_through_them() -> None:
+    records = [controlled(step, {"q/overestimation": 3.0, "eval/return": 20.0}) for step in range(11)]
+    assert drawn(figure_of(records, "DQN", "environment steps").axes[1])[0] == [(0, 3.0), (500, 8.0), (1000, 13.0)]
+
+
+def test_a_score_that_is_a_return_is_called_so() -> None:
+    records = [replace(controlled(step, {"eval/return": 20.0}), eval_score=20.0 + step if step % 5 == 0 else None) for step in range(11)]
+    assert figure_of(records, "PPO", "environment steps").axes[0].get_title(loc="right") == "mean return"

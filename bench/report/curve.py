@@ -31,46 +31,62 @@ STYLE = {
 
 @dataclass(frozen=True)
 class Panel:
-    """One diagnostic against the tokens spent."""
+    """One diagnostic against what was spent."""
 
     title: str
     unit: str
     keys: tuple[str, ...]  # the first probe of these that the run has
     color: str
     reference: float | None = None  # a value to compare with, which the unit's text explains
+    lowest: float = -math.inf  # where the axis ends at the latest, whatever lies below
+    at_evaluations: bool = False  # known there alone, so the points between are no gaps
 
 
-PANELS = (
+GATE = Panel("Gate", "share of gradient kept; dashed: all of it", ("gate",), ORANGE, 1.0)
+TEXT = (
     Panel("Entropy", "nats per token", ("entropy/token", "entropy"), GREEN),
-    Panel("Gate", "share of gradient kept; dashed: all of it", ("gate",), ORANGE, 1.0),
+    GATE,
     Panel("Length", "tokens per completion", ("len/mean", "length"), PURPLE),
+)
+CONTROL = (  # the first three that a run has
+    Panel("Entropy", "nats per action", ("entropy/token", "entropy/policy"), GREEN),
+    GATE,
+    Panel("Overestimation", "value less return; dashed: none", ("q/overestimation",), ORANGE, 0.0, at_evaluations=True),
+    Panel("Critic", "share of returns explained; dashed: all", ("value/explained_var",), PURPLE, 1.0, lowest=-1.0),
+    Panel("Conservative gap", "of all over the logged action", ("cql/gap",), PURPLE),
+    Panel("Cloning", "loss on the logged actions", ("bc/loss",), GREEN),
+    Panel("Temporal difference", "mean absolute error", ("td/abs_mean",), PURPLE),
+    Panel("Action gap", "best value less the second", ("q/action_gap",), GREEN),
+    Panel("Length", "steps per evaluated episode", ("eval/length",), PURPLE, at_evaluations=True),
+    Panel("Gradient", "norm before clipping", ("grad/norm", "grad/norm_policy"), ORANGE),
 )
 
 
-def draw(records: Sequence[Record], title: str, path: Path) -> None:
-    """Writes a PNG of four panels, 1200 pixels wide: score, entropy, gate and length against generated tokens.
+def draw(records: Sequence[Record], title: str, path: Path, unit: str = "samples") -> None:
+    """Writes a PNG of four panels, 1200 pixels wide: the score and three diagnostics against what was spent.
 
-    Raises ValueError where there are no records, and StoreError where the file cannot be written.
+    `unit` is that of the budget: of text ("samples") the tokens are shown. Raises ValueError where there are no records, and StoreError
+    where the file cannot be written.
     """
     if not records:
         raise ValueError(f"no records to draw for {title!r}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure_of(records, title).savefig(path, format="png", metadata={"Software": None})
+        figure_of(records, title, unit).savefig(path, format="png", metadata={"Software": None})
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}; choose another place or free some space") from error
 
 
-def figure_of(records: Sequence[Record], title: str) -> Figure:
+def figure_of(records: Sequence[Record], title: str, unit: str = "samples") -> Figure:
     """The same picture as an object, styled without touching the global style."""
     import seaborn
     from matplotlib import rc_context
 
     with seaborn.axes_style("whitegrid", STYLE), rc_context({"font.size": 10, "font.family": "DejaVu Sans"}):
-        return _figure(records, title)
+        return _figure(records, title, unit)
 
 
-def _figure(records: Sequence[Record], title: str) -> Figure:
+def _figure(records: Sequence[Record], title: str, unit: str) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -79,18 +95,26 @@ def _figure(records: Sequence[Record], title: str) -> Figure:
     figure.suptitle(title, x=0.012, ha="left", fontsize=min(13, 13 * 72 / max(1, len(title))), fontweight="bold")
     axes = figure.subplots(2, 2, sharex=True)
     _score(axes[0, 0], records)
-    for axis, panel in zip(axes.flat[1:], PANELS, strict=True):
+    for axis, panel in zip(axes.flat[1:], _panels(records, unit), strict=True):
         _diagnostic(axis, panel, records)
     for axis in axes.flat:
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(length=0, labelsize=9)
         axis.xaxis.set_major_locator(MaxNLocator(5))
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tokens_text(value)))
-    last = max(record.tokens for record in records)
+    last = max(record.tokens for record in records)  # a control run's tokens are its environment or gradient steps
     axes[0, 0].set_xlim(-0.02 * max(last, 1), 1.04 * max(last, 1))
     for axis in axes[1]:
-        axis.set_xlabel("tokens generated for training", fontsize=9)
+        axis.set_xlabel("tokens generated for training" if unit == "samples" else f"{unit} of training", fontsize=9)
     return figure
+
+
+def _panels(records: Sequence[Record], unit: str) -> Sequence[Panel]:
+    """Text has always the same three, with a word where one is not defined; elsewhere those that are."""
+    if unit == "samples":
+        return TEXT
+    known = {key for record in records for key in record.probes}
+    return sorted(CONTROL, key=lambda panel: known.isdisjoint(panel.keys))[:3]
 
 
 def tokens_text(count: float) -> str:
@@ -105,7 +129,7 @@ def _score(axis: Axes, records: Sequence[Record]) -> None:
     trained = [(r.tokens, r.train_score) for r in records if r.step > 0 and r.train_score is not None]
     judged = [(r.tokens, r.eval_score) for r in records if r.eval_score is not None]
     believed = [(r.tokens, r.probes[BELIEF]) for r in records if BELIEF in r.probes]
-    _heading(axis, "Score", "mean verdict")
+    _heading(axis, "Score", _scale(records))
     if trained:
         axis.plot(*zip(*trained, strict=True), color=PALE, linewidth=1.1, marker="." if len(trained) == 1 else None)
     if judged:
@@ -124,8 +148,17 @@ def _score(axis: Axes, records: Sequence[Record]) -> None:
         )
     late = values[len(trained) * 2 // 3 : len(trained)] or values
     low = bool(late) and sum(late) / len(late) < bottom + 0.4 * (top - bottom)
-    names = [("believed", ORANGE)] * bool(believed) + [("held-out", BLUE)] * bool(judged) + [("training", "#5f9fc4")] * bool(trained)
+    mine = "evaluated" if any("eval/return" in record.probes for record in records) else "held-out"
+    names = [("believed", ORANGE)] * bool(believed) + [(mine, BLUE)] * bool(judged) + [("training", "#5f9fc4")] * bool(trained)
     _names(axis, names, "upper right" if low else "lower right")
+
+
+def _scale(records: Sequence[Record]) -> str:
+    """What a score is."""
+    judged = [r for r in records if r.eval_score is not None and "eval/return" in r.probes]
+    if not judged:
+        return "mean verdict"
+    return "mean return" if all(r.eval_score == r.probes["eval/return"] for r in judged) else "0: random, 1: known to be reached"
 
 
 def _names(axis: Axes, names: Sequence[tuple[str, str]], place: str) -> None:
@@ -147,13 +180,14 @@ def _diagnostic(axis: Axes, panel: Panel, records: Sequence[Record]) -> None:
         axis.set_yticks([])
         axis.grid(visible=False)
         return
+    records = [record for record in records if key in record.probes or not panel.at_evaluations]
     values = [record.probes.get(key, math.nan) for record in records]  # a step without the probe is a gap in the line
     axis.plot([record.tokens for record in records], values, color=panel.color, linewidth=1.5, marker="." if len(records) < 40 else None)
     present = [value for value in values if not math.isnan(value)]
     seen = present if panel.reference is None else [*present, panel.reference]
     low, high = min(seen), max(seen)
     pad = max(0.12 * (high - low), 0.02 * abs(high), 1e-3)
-    axis.set_ylim(max(0.0, low - pad) if low >= 0 else low - pad, high + pad)
+    axis.set_ylim(max(0.0, low - pad) if low >= 0 else max(panel.lowest, low - pad), high + pad)
     if panel.reference is not None:
         axis.axhline(panel.reference, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
         if max(present) <= panel.reference:  # nothing to read above it
