@@ -14,6 +14,7 @@ from bench.checkpoint import Checkpoint
 from bench.config import RunSpec
 from bench.control.build import build
 from bench.control.training import Progress, Run
+from bench.control_settings import EpisodeSettings, ReplaySettings
 from bench.provenance import provenance
 from bench.record import Record
 from bench.run_folder import RunFolder, read_records
@@ -24,11 +25,26 @@ Observe = Callable[[RunSpec, Record], None]
 
 
 def execute(specs: Sequence[RunSpec], store: RunStore, observe: Observe) -> list[tuple[Path, list[str]]]:
-    """The folder of each run and what there is to warn of, once all are finished. Those that are not yet are trained side by side.
+    """The folder of each run and what there is to warn of, once all are finished. Those that are not yet are trained side by side, or
+    one after the other where that would change them.
 
     `observe` sees every record, those of earlier calls first.
     """
     made_small()
+    groups = [specs] if _in_step(specs[0]) else [[spec] for spec in specs]
+    return [found for group in groups for found in _together(group, store, observe)]
+
+
+def _in_step(spec: RunSpec) -> bool:
+    """Whether seeds side by side are always at the same point of every schedule: those that count different samples in the same time
+    are not, and a schedule is one for all."""
+    settings = spec.train
+    alike = not isinstance(settings, EpisodeSettings) and spec.task.settings["autoreset"] != "next_step"
+    scheduled = isinstance(settings, ReplaySettings) or getattr(settings, "lr_end", 1) != 1 or getattr(settings, "clip_end", 1) != 1
+    return alike or not scheduled
+
+
+def _together(specs: Sequence[RunSpec], store: RunStore, observe: Observe) -> list[tuple[Path, list[str]]]:
     done = {spec.seed: path for spec in specs if (path := store.finished(spec)) is not None}
     for spec in specs:
         for record in read_records(done[spec.seed]) if spec.seed in done else ():
