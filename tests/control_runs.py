@@ -30,7 +30,7 @@ RUNS: dict[str, tuple[str, str, str, int, tuple[str, ...]]] = {
     "reinforce": ("reinforce", "cartpole", "episodes", 400, ()),
     "a2c": ("a2c", "cartpole", "steps", 150, ()),
     "ppo": ("ppo", "cartpole", "segments", 200, ()),
-    "ppo, some stopped early": ("ppo", "cartpole", "segments", 200, ("algo.target_kl=0.001", "train.lr=0.003")),
+    "ppo, some stopped early": ("ppo", "cartpole", "segments", 200, ("algo.target_kl=0.001", "train.lr=0.02")),
     "ppo, pendulum": ("ppo", "pendulum", "segments", 220, ()),
     "grpo": ("grpo", "cartpole", "episodes", 600, ()),
     "dapo": ("dapo", "cartpole", "episodes", 600, ()),

@@ -10,6 +10,9 @@ import pytest
 import torch
 from control_runs import RUNS, parameters, specs, store, trained, unseen
 
+from algorithms.value import Space
+from bench.control.actor import parts
+from bench.control.stack import Build, Stack
 from bench.record import Record
 from bench.run import Result, execute_seeds
 
@@ -75,6 +78,17 @@ def test_schedules_follow_each_seeds_own_samples(name: str, settings: tuple[str,
     wanted = specs(name, SEEDS, settings)
     for spec, result in zip(wanted, trained(wanted, tmp_path / "together"), strict=True):
         assert_same(result, trained([spec], tmp_path / "alone")[0])
+
+
+def test_a_batch_without_an_action_is_skipped(tmp_path: Path) -> None:
+    """Episodes on the frozen lake hardly ever differ in their returns. A seed none of whose do stays where it started."""
+    results = trained(specs("dapo, several rounds", SEEDS, ("algo.max_rounds=2",), budget=100), tmp_path)
+    skipped = [[r.probes.get("update/skipped", 0.0) for r in result.records[1:]] for result in results]
+    assert any(map(all, skipped)) and not all(map(all, skipped))
+    for spec, result, each in zip(specs("dapo, several rounds", SEEDS), results, skipped, strict=True):
+        start = Stack(parts(Space(16, 4, True), False), Build((8, 8), "tanh", "orthogonal"), [spec.seed]).tensors(0)
+        moved = any(not torch.equal(value, start[key]) for key, value in parameters(result.folder).items())
+        assert moved is not all(each)
 
 
 def test_every_seed_has_a_folder_of_its_own(tmp_path: Path) -> None:
