@@ -72,7 +72,8 @@ class Episodes(OnPolicy):
 
     def _played(self, name: str, rows: list[int]) -> Paths:
         """One episode in every column; those of seeds not in `rows` are neither counted nor looked at."""
-        self._round, obs = name, self.worlds.reset()
+        self._round = name  # by which `reset` chooses where episodes start
+        obs = self.worlds.reset()
         going = numpy.ones(len(obs), dtype=numpy.bool_)
         held: dict[str, list[Any]] = {key: [] for key in ("obs", "action", "reward", "mask", "terminated", "end")}
         while going.any():
