@@ -46,22 +46,43 @@ def _in_step(spec: RunSpec) -> bool:
 
 def _together(specs: Sequence[RunSpec], store: RunStore, observe: Observe) -> list[tuple[Path, list[str]]]:
     done = {spec.seed: path for spec in specs if (path := store.finished(spec)) is not None}
-    for spec in specs:
-        for record in read_records(done[spec.seed]) if spec.seed in done else ():
-            observe(spec, record)
     left, warnings = [spec for spec in specs if spec.seed not in done], dict[int, list[str]]()
     if left:
         with closing(build(left)) as run, ExitStack() as opened:
             facts = provenance() | {"seeds_together": [spec.seed for spec in left]}
             folders = [opened.enter_context(store.open(spec, facts)) for spec in left]
-            _take_up(run, folders)
-            for folder in folders:
-                for record in folder.records():
-                    observe(folder.spec, record)
-            _pull(run, folders, observe)
-            done |= {folder.spec.seed: folder.path for folder in folders}
-            warnings = {folder.spec.seed: folder.warnings for folder in folders}
+            ended = [_ended(folder) for folder in folders]
+            if not any(ended):
+                _show(specs, done, observe)
+                _take_up(run, folders)
+                for folder in folders:
+                    for record in folder.records():
+                        observe(folder.spec, record)
+                _pull(run, folders, observe)
+                done |= {folder.spec.seed: folder.path for folder in folders}
+                warnings = {folder.spec.seed: folder.warnings for folder in folders}
+        if any(ended):  # the others go on without them
+            return _together(specs, store, observe)
+    else:
+        _show(specs, done, observe)
     return [(done[spec.seed], warnings.get(spec.seed, [])) for spec in specs]
+
+
+def _show(specs: Sequence[RunSpec], done: dict[int, Path], observe: Observe) -> None:
+    """Let the records of finished runs be seen."""
+    for spec in specs:
+        for record in read_records(done[spec.seed]) if spec.seed in done else ():
+            observe(spec, record)
+
+
+def _ended(folder: RunFolder) -> bool:
+    """Whether a seed was killed after `_finish` had kept its networks and before it was marked as finished; it is marked now."""
+    found = folder.newest()
+    if found is None or "trainer" in found.state:
+        return False
+    folder.rewind(found)
+    _mark(folder)
+    return True
 
 
 def made_small() -> None:
@@ -127,6 +148,11 @@ def _save(run: Run, folders: list[RunFolder]) -> None:
 
 def _finish(run: Run, folder: RunFolder, row: int) -> None:
     """Keep the seed's networks, without what only going on would need, and mark it as finished."""
-    last = folder.records()[-1]
     folder.checkpoint(run.trainer.count.iterations, {"model": run.trainer.stack.tensors(row)}, {})
+    _mark(folder)
+
+
+def _mark(folder: RunFolder) -> None:
+    """Mark a run as finished with its last record."""
+    last = folder.records()[-1]
     folder.finish({"score": last.eval_score, "samples": last.samples, "tokens": last.tokens, "steps": last.step})
