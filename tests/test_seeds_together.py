@@ -8,36 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from control_runs import RUNS, parameters, specs, store, trained, unseen
+from control_runs import RUNS, assert_same, parameters, specs, store, trained, unseen
 
 from algorithms.value import Space
 from bench.control.actor import parts
 from bench.control.stack import Build, Stack
 from bench.record import Record
-from bench.run import Result, execute_seeds
+from bench.run import execute_seeds
 
 SEEDS = (3, 0, 11)
-TOLERANCE = 1e-4  # relative and absolute: batched products of one seed and of three may round apart, by some 1e-6 after these few steps
-
-
-def untimed(record: Record) -> tuple[int | float, ...]:
-    return record.step, record.samples, record.tokens, record.updates
-
-
-def measured(record: Record) -> dict[str, float]:
-    scores = {"train": record.train_score, "eval": record.eval_score}
-    return record.probes | {name: value for name, value in scores.items() if value is not None}
-
-
-def assert_same(found: Result, wanted: Result) -> None:
-    """Up to rounding."""
-    assert [untimed(r) for r in found.records] == [untimed(r) for r in wanted.records]
-    for mine, other in zip(found.records, wanted.records, strict=True):
-        assert measured(mine) == pytest.approx(measured(other), rel=TOLERANCE, abs=TOLERANCE)
-    learnt, known = parameters(found.folder), parameters(wanted.folder)
-    assert learnt.keys() == known.keys()
-    for name, value in learnt.items():
-        torch.testing.assert_close(value, known[name], rtol=TOLERANCE, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("name", RUNS)
