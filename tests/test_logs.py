@@ -147,7 +147,9 @@ def test_collecting_again_gives_the_same_bytes(kind: type[ShippedLog], tmp_path:
     for name, seed in (("one", 5), ("two", 5), ("other", 6)):
         told = collect(f"{kind.source}_logged", tmp_path / name, seed)
         assert told == json.loads((tmp_path / name / f"{kind.source}.json").read_text())
-        assert_says_what_it_holds(told, list(read(tmp_path / name / kind.source)), TINY[kind])
+        episodes = list(read(tmp_path / name / kind.source))
+        assert_says_what_it_holds(told, episodes, TINY[kind])
+        assert {e.terminated for e in episodes} == {kind is CartPoleLogged}  # none stays up for 500 steps yet; the other never ends
         files.append((tmp_path / name / f"{kind.source}.npz").read_bytes())
     assert files[0] == files[1] != files[2]
 
