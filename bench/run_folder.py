@@ -94,6 +94,14 @@ class RunFolder:
         with files.guarded(self.path / "checkpoint"):
             checkpoints.keep_only(self.path / "checkpoint", step)
 
+    def newest(self) -> Checkpoint | None:
+        """The newest checkpoint, if it is complete and undamaged; nothing is removed."""
+        step = max(self.checkpoints(), default=None)
+        try:
+            return None if step is None else checkpoints.load(self.path / "checkpoint" / str(step), step)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
     def latest(self) -> Checkpoint | None:
         """The newest complete checkpoint. Damaged ones are removed, each with a line in `warnings`."""
         with files.guarded(self.path / "checkpoint"):

@@ -60,6 +60,43 @@ def test_json_is_one_object_a_line(tmp_path: Path) -> None:
     assert "tiny tier" in done.stderr
 
 
+SMALL = ("train.hidden=8", "train.learning_starts=20", "train.train_every=4", "train.gradient_steps=1", "train.eval_episodes=2")
+SEEDS = ["run", "--algo", "dqn", "--task", "cartpole", "--seeds", "0..2", "--budget", "120"]
+SEEDS += [part for setting in (*SMALL, "train.eval_points=2", "train.records=2") for part in ("--set", setting)]
+
+
+def test_several_seeds_show_what_they_have_in_common_and_leave_a_folder_each(tmp_path: Path) -> None:
+    result = run(*SEEDS, "--results", str(tmp_path))
+    assert result.exit_code == 0, result.output
+    assert "dqn on cartpole, 120 environment steps, seeds 0, 1, 2" in result.output
+    assert "lowest to highest end" in result.output and "return, deterministic" in result.output
+    assert "120 environment steps, 25 updates in " in result.output and "CPU-seconds a seed" in result.output
+    folders = sorted(tmp_path.glob("cartpole/dqn/*"))
+    assert len(folders) == 3 and all((folder / "curve.png").read_bytes().startswith(b"\x89PNG") for folder in folders)
+    assert sorted(json.loads((folder / "spec.json").read_text())["spec"]["seed"] for folder in folders) == [0, 1, 2]
+    listed = [json.loads(line) for line in run("ls", "runs", "--results", str(tmp_path), "--json").output.splitlines()]
+    assert [(line["folder"], line["state"], line["last"]["samples"]) for line in listed] == [(str(f), "finished", 120) for f in folders]
+    shown = run("ls", "runs", "--results", str(tmp_path)).output
+    assert all(folder.name in shown for folder in folders) and shown.count("finished") == 3
+    resumed = run("resume", folders[0].name, "--results", str(tmp_path))
+    assert resumed.exit_code == 0 and "lowest to highest end" not in resumed.output
+
+
+def test_json_of_several_seeds_says_whose_each_line_is(tmp_path: Path) -> None:
+    done = script(*SEEDS, "--results", str(tmp_path), "--json")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    records, ends = lines[:-3], lines[-3:]
+    for seed in range(3):
+        assert [line["samples"] for line in records if line["seed"] == seed] == [0, 60, 120]
+        (end,) = (end for end in ends if json.loads((Path(end["folder"]) / "spec.json").read_text())["spec"]["seed"] == seed)
+        assert end["score"] == [line for line in records if line["seed"] == seed][-1]["eval_score"]
+    again = script(*SEEDS, "--results", str(tmp_path), "--json")
+    repeated = [json.loads(line) for line in again.stdout.splitlines()]
+    assert repeated[-3:] == ends and repeated[:-3] == sorted(records, key=lambda line: line["seed"])
+
+
 def test_the_scripted_sampler_runs_the_whole_path(tmp_path: Path) -> None:
     """Sampler and task agree through files: every completion is what the script says, and the verifier's verdict follows."""
     answers = tmp_path / "answers.jsonl"

@@ -14,6 +14,7 @@ from bench.checkpoint import Checkpoint
 from bench.config import RunSpec
 from bench.control.build import build
 from bench.control.training import Progress, Run
+from bench.control_settings import EpisodeSettings, ReplaySettings
 from bench.provenance import provenance
 from bench.record import Record
 from bench.run_folder import RunFolder, read_records
@@ -24,28 +25,64 @@ Observe = Callable[[RunSpec, Record], None]
 
 
 def execute(specs: Sequence[RunSpec], store: RunStore, observe: Observe) -> list[tuple[Path, list[str]]]:
-    """The folder of each run and what there is to warn of, once all are finished. Those that are not yet are trained side by side.
+    """The folder of each run and what there is to warn of, once all are finished. Those that are not yet are trained side by side, or
+    one after the other where that would change them.
 
     `observe` sees every record, those of earlier calls first.
     """
     made_small()
+    groups = [specs] if _in_step(specs[0]) else [[spec] for spec in specs]
+    return [found for group in groups for found in _together(group, store, observe)]
+
+
+def _in_step(spec: RunSpec) -> bool:
+    """Whether seeds side by side are always at the same point of every schedule: those that count different samples in the same time
+    are not, and a schedule is one for all."""
+    settings = spec.train
+    alike = not isinstance(settings, EpisodeSettings) and spec.task.settings["autoreset"] != "next_step"
+    scheduled = isinstance(settings, ReplaySettings) or getattr(settings, "lr_end", 1) != 1 or getattr(settings, "clip_end", 1) != 1
+    return alike or not scheduled
+
+
+def _together(specs: Sequence[RunSpec], store: RunStore, observe: Observe) -> list[tuple[Path, list[str]]]:
     done = {spec.seed: path for spec in specs if (path := store.finished(spec)) is not None}
-    for spec in specs:
-        for record in read_records(done[spec.seed]) if spec.seed in done else ():
-            observe(spec, record)
     left, warnings = [spec for spec in specs if spec.seed not in done], dict[int, list[str]]()
     if left:
         with closing(build(left)) as run, ExitStack() as opened:
             facts = provenance() | {"seeds_together": [spec.seed for spec in left]}
             folders = [opened.enter_context(store.open(spec, facts)) for spec in left]
-            _take_up(run, folders)
-            for folder in folders:
-                for record in folder.records():
-                    observe(folder.spec, record)
-            _pull(run, folders, observe)
-            done |= {folder.spec.seed: folder.path for folder in folders}
-            warnings = {folder.spec.seed: folder.warnings for folder in folders}
+            ended = [_ended(folder) for folder in folders]
+            if not any(ended):
+                _show(specs, done, observe)
+                _take_up(run, folders)
+                for folder in folders:
+                    for record in folder.records():
+                        observe(folder.spec, record)
+                _pull(run, folders, observe)
+                done |= {folder.spec.seed: folder.path for folder in folders}
+                warnings = {folder.spec.seed: folder.warnings for folder in folders}
+        if any(ended):  # the others go on without them
+            return _together(specs, store, observe)
+    else:
+        _show(specs, done, observe)
     return [(done[spec.seed], warnings.get(spec.seed, [])) for spec in specs]
+
+
+def _show(specs: Sequence[RunSpec], done: dict[int, Path], observe: Observe) -> None:
+    """Let the records of finished runs be seen."""
+    for spec in specs:
+        for record in read_records(done[spec.seed]) if spec.seed in done else ():
+            observe(spec, record)
+
+
+def _ended(folder: RunFolder) -> bool:
+    """Whether a seed was killed after `_finish` had kept its networks and before it was marked as finished; it is marked now."""
+    found = folder.newest()
+    if found is None or "trainer" in found.state:
+        return False
+    folder.rewind(found)
+    _mark(folder)
+    return True
 
 
 def made_small() -> None:
@@ -111,6 +148,11 @@ def _save(run: Run, folders: list[RunFolder]) -> None:
 
 def _finish(run: Run, folder: RunFolder, row: int) -> None:
     """Keep the seed's networks, without what only going on would need, and mark it as finished."""
-    last = folder.records()[-1]
     folder.checkpoint(run.trainer.count.iterations, {"model": run.trainer.stack.tensors(row)}, {})
+    _mark(folder)
+
+
+def _mark(folder: RunFolder) -> None:
+    """Mark a run as finished with its last record."""
+    last = folder.records()[-1]
     folder.finish({"score": last.eval_score, "samples": last.samples, "tokens": last.tokens, "steps": last.step})

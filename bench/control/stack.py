@@ -142,10 +142,10 @@ class Mover:
         for name, optimizer in self.optimizers.items():
             optimizer.param_groups[0]["lr"] = self.rates[name] * share
 
-    def step(self, names: Sequence[str], loss: Tensor, still: Tensor | None = None) -> Tensor:
+    def step(self, names: Sequence[str], loss: Tensor, still: Tensor | None = None, free: Sequence[str] = ()) -> Tensor:
         """Descend () the sum of the seeds' losses along the named networks; (S,) norms before clipping.
 
-        `still` (S,) bool holds networks of those seeds where they are, their optimizer's memory included.
+        `still` (S,) bool holds networks of those seeds where they are, their optimizer's memory included; all but those in `free`.
         """
         leaves = [(net, leaf) for net in (self.stack[name] for name in names) for leaf in net.leaves]
         found = torch.autograd.grad(loss, [leaf for _, leaf in leaves])
@@ -158,7 +158,7 @@ class Mover:
         for (_, leaf), gradient in zip(leaves, found, strict=True):
             leaf.grad = gradient
         for name in names:
-            self._move(name, still)
+            self._move(name, None if name in free else still)
         return norm
 
     def _move(self, name: str, still: Tensor | None) -> None:

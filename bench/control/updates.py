@@ -42,12 +42,15 @@ class Learnt:
     stopped: Tensor  # (S,) optimizer steps in which the policy stood still
 
     def probes(self, rule: PolicyGradient, settings: OnPolicySettings, row: int) -> dict[str, float]:
-        """One seed's diagnostics, as for text."""
+        """One seed's diagnostics, as for text; of steps that held none of its actions there is nothing to say."""
+        if not self.whole.paths.mask[row].any():
+            return {"update/skipped": 1.0}
         seen = []
         for step in self.seen:
             part, credit = step.rows.paths.batch(row), step.rows.credit(row)
-            seen.append(probes.Seen(part, credit, step.logp[row], step.entropy[row], float(step.norm[row])))
-        found = probes.of_updates(rule, seen, settings.grad_clip or float("inf"))
+            if part.mask.any():
+                seen.append(probes.Seen(part, credit, step.logp[row], step.entropy[row], float(step.norm[row])))
+        found = probes.of_updates(rule, seen, settings.grad_clip or float("inf")) if seen else {}
         if rule.critic:
             found |= probes.of_values(self.whole.paths.batch(row), self.whole.credit(row))
         return found | ({"update/stopped": float(self.stopped[row])} if getattr(rule, "target_kl", None) is not None else {})
@@ -58,40 +61,38 @@ def learn(actor: Actor, mover: Mover, rule: PolicyGradient, settings: OnPolicySe
     whole = price(rule, paths)
     rows = whole.flattened() if rule.critic else whole
     stopped = torch.zeros(len(actor.stack.seeds))
-    idle = ~paths.mask.any(2).any(1)  # seeds whose batch is empty
     seen: list[Seen] = []
     orders = list(_orders(rows, settings, rule, actor.stack.seeds, name))
     looked = {len(orders) - 1 - i * len(orders) // LOOKED_AT for i in range(LOOKED_AT)}
     for i, index in enumerate(orders):
-        step = _step(actor, mover, rule, rows.rows(index), stopped, idle)
+        step = _step(actor, mover, rule, rows.rows(index), stopped)
         if i in looked:
             seen.append(step)
     return Learnt(whole, seen, len(orders), stopped)
 
 
-def _step(actor: Actor, mover: Mover, rule: PolicyGradient, rows: Priced, stopped: Tensor, idle: Tensor) -> Seen:
-    """One optimizer step; `stopped` counts, for each seed, the steps after its policy has gone too far."""
+def _step(actor: Actor, mover: Mover, rule: PolicyGradient, rows: Priced, stopped: Tensor) -> Seen:
+    """One optimizer step; `stopped` counts, for each seed, the steps after its policy has gone too far. Seeds without an action here
+    stay where they are."""
     paths, (batch, credit) = rows.paths, rows.joined()
     shape = paths.mask.shape
     now = actor.forward(paths.obs.flatten(1, 2), paths.action.flatten(1, 2))
     joined = Forward(*(None if x is None else x.reshape(-1, shape[2]) for x in (now.logp, now.entropy, now.value)))  # type: ignore[arg-type]
-    loss = -(credit.weight * rule.objective(joined, batch, credit)).sum()
+    loss = -(credit.weight * rule.objective(joined, batch, credit)).view(shape).sum((1, 2))
     assert now.entropy is not None
     logp, entropy = now.logp.detach().view(shape), now.entropy.detach().reshape(shape)
     target_kl = getattr(rule, "target_kl", None)
-    still = idle
+    still = ~paths.mask.any(2).any(1)
     if target_kl is not None:
-        still = idle | (stopped > 0) | (_distance(logp, paths) > 1.5 * target_kl)
-        stopped += still
+        far = (stopped > 0) | (_distance(logp, paths) > 1.5 * target_kl)
+        stopped += far
+        still = still | far
+    moving = torch.where(still, torch.zeros_like(loss), loss).sum()  # else it would count in the norm by which the critic is clipped
     policy = [name for name in actor.stack.learnt if name != "value"]
     if not isinstance(rule, ActorCritic) or joined.value is None:
-        return Seen(rows, logp, entropy, mover.step(policy, loss, still))
+        return Seen(rows, logp, entropy, mover.step(policy, moving, still))
     error = rule.value_coef * (credit.weight * rule.value_loss(joined.value, batch, credit)).sum()
-    if not still.any():
-        return Seen(rows, logp, entropy, mover.step([*policy, "value"], loss + error))
-    norm = mover.step(policy, loss, still)
-    mover.step(["value"], error)
-    return Seen(rows, logp, entropy, norm)
+    return Seen(rows, logp, entropy, mover.step([*policy, "value"], moving + error, still, ["value"]))
 
 
 def _distance(logp: Tensor, paths: Paths) -> Tensor:

@@ -1,0 +1,176 @@
+"""Runs on Gymnasium and on logs that are killed and taken up again: the bytes of the run that never stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from control_runs import RUNS, assert_same, killed, left, specs, store, trained
+
+from bench.control.build import build
+from bench.control.value_learning import Log, Replay
+from bench.errors import StoreError
+
+ENGINES = ("ppo", "grpo", "dqn, refined", "sac", "cql")
+OTHERS = ("ppo, pendulum", "a2c", "dapo, several rounds", "sac, first version", "bc")
+SEEDS = (3, 0, 11)
+APPEND, SAVE, DROP, FINISH = (f"bench.run_folder:RunFolder:{name}" for name in ("append", "checkpoint", "keep_checkpoint", "finish"))
+WRITE = "bench.checkpoint:write"  # of a checkpoint's state, then of its manifest, under a name that does not count
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_what_is_saved_is_all_that_training_needs(name: str) -> None:
+    """Seeds that go on from what three others saved, as those do themselves: networks, optimizers, worlds and what is remembered."""
+    wanted = specs(name, SEEDS)
+    with closing(build(wanted)) as run, closing(build(wanted)) as other:
+        mine, new = run.trainer, other.trainer
+        for _ in range(8):
+            mine.advance()
+        new.restore([mine.state(row) for row in range(3)])
+        for _ in range(3):
+            mine.advance()
+            new.advance()
+        for row in range(3):
+            (tensors, facts), (others, known) = mine.state(row), new.state(row)
+            assert facts == known and mine.probes(row) == new.probes(row)
+            assert tensors.keys() == others.keys()
+            for group, held in tensors.items():
+                assert held.keys() == others[group].keys()
+                assert all(torch.equal(value, others[group][key]) for key, value in held.items()), group
+
+
+def but(quick: Sequence[str]) -> list[Any]:
+    """Every way of training, of which all but a few are slow."""
+    return [pytest.param(name, marks=() if name in quick else pytest.mark.slow) for name in (*ENGINES, *OTHERS)]
+
+
+class Turns:
+    """Counts how often a value rule gathers and learns in this process."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.taken = 0
+        for kind in (Replay, Log):
+            monkeypatch.setattr(kind, "advance", self._counted(kind.advance))
+
+    def _counted(self, plain: Callable[[Any], None]) -> Callable[[Any], None]:
+        def advance(trainer: Any) -> None:
+            self.taken += 1
+            plain(trainer)
+
+        return advance
+
+
+def checkpoints(root: Path, seeds: Sequence[int], name: str) -> list[list[int]]:
+    """The steps saved, seed by seed."""
+    found = [store(root).runs(seed=spec.seed)[0].folder for spec in specs(name, seeds)]
+    return [sorted(int(path.name) for path in folder.glob("checkpoint/[0-9]*")) for folder in found]
+
+
+@pytest.mark.parametrize("name", but(("dqn, refined",)))
+def test_a_run_killed_at_any_point_ends_as_if_it_had_not_been(name: str, tmp_path: Path) -> None:
+    wanted, broken = specs(name, [5]), tmp_path / "broken"
+    (whole,) = trained(wanted, tmp_path / "whole")
+    killed(wanted, broken, APPEND, 2)  # recorded, and in no checkpoint
+    killed(wanted, broken, WRITE, 4, after=False)  # in the second checkpoint
+    killed(wanted, broken, SAVE, 1)
+    killed(wanted, broken, FINISH, 1, after=False)  # ended, and not marked as such
+    (again,) = trained(wanted, broken)
+    assert left(again.folder) == left(whole.folder)
+    assert again.warnings == []
+
+
+@pytest.mark.parametrize("name", but(("ppo",)))
+def test_seeds_killed_together_end_as_if_they_had_not_been(name: str, tmp_path: Path) -> None:
+    """Between the two phases of a checkpoint, too: some seeds have the new one, or some have lost the old one."""
+    wanted, broken = specs(name, SEEDS), tmp_path / "broken"
+    whole = trained(wanted, tmp_path / "whole")
+    killed(wanted, broken, SAVE, 5)
+    old, new = checkpoints(broken, SEEDS[:2], name)[0], checkpoints(broken, SEEDS[2:], name)[0]
+    assert len(old) == 2 and new == old[:1]
+    killed(wanted, broken, DROP, 7)  # of which three are for taking up
+    found = checkpoints(broken, SEEDS, name)
+    assert found[1] == found[2] and found[0] == found[1][1:] and found[0][0] > old[0]
+    killed(wanted, broken, WRITE, 2, after=False)
+    killed(wanted, broken, APPEND, 2)
+    again = trained(wanted, broken)
+    for mine, other in zip(again, whole, strict=True):
+        assert left(mine.folder) == left(other.folder)
+    assert [result.warnings for result in again] == [[], [], []]
+
+
+def test_an_ended_seed_needs_only_its_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first seed is finished, the second has ended and does not know it, the third was last saved four turns before."""
+    wanted, root = specs("cql", SEEDS), tmp_path / "broken"
+    whole = trained(wanted, tmp_path / "whole")
+    killed(wanted, root, FINISH, 2, after=False)
+    assert [info.state for spec in wanted for info in store(root).runs(seed=spec.seed)] == ["finished", "stopped", "stopped"]
+    assert checkpoints(root, SEEDS, "cql")[1:] == [[24], [20]]
+    turns = Turns(monkeypatch)
+    again = trained(wanted, root)
+    assert turns.taken == 4
+    for mine, other in zip(again[:2], whole[:2], strict=True):
+        assert left(mine.folder) == left(other.folder)
+    assert_same(again[2], whole[2])
+
+
+def test_seeds_that_were_left_apart_go_on_together(tmp_path: Path) -> None:
+    """One is finished, one was stopped while alone, and one is new: those that share no checkpoint begin again."""
+    wanted, root = specs("dqn", SEEDS), tmp_path / "broken"
+    whole = trained(wanted[1:], tmp_path / "whole")
+    (first,) = trained(wanted[:1], root)
+    before = left(first.folder)
+    killed(wanted[1:2], root, SAVE, 3)
+    results = trained(wanted, root)
+    assert left(results[0].folder) == before
+    for mine, other in zip(results[1:], whole, strict=True):
+        assert left(mine.folder) == left(other.folder)
+
+
+def test_seeds_of_a_stopped_group_can_be_finished_by_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then one alone, the others together from where they were."""
+    wanted, root = specs("dqn", SEEDS), tmp_path / "broken"
+    whole = trained(wanted, tmp_path / "whole")
+    killed(wanted, root, DROP, 3 + 3 * 2)  # at the tenth of 30 turns
+    turns = Turns(monkeypatch)
+    (one,) = trained(wanted[1:2], root)
+    results = trained(wanted, root)
+    assert results[1].folder == one.folder and results[1].records == one.records
+    for mine, other in zip(results, whole, strict=True):
+        assert_same(mine, other)
+    assert turns.taken == 20 + 20
+
+
+def test_a_damaged_checkpoint_takes_all_seeds_back_to_the_start(tmp_path: Path) -> None:
+    wanted, root = specs("dqn", SEEDS), tmp_path / "broken"
+    whole = trained(wanted, tmp_path / "whole")
+    killed(wanted, root, DROP, 3 + 3 * 2)
+    (file,) = store(root).runs(seed=0)[0].folder.glob("checkpoint/*/replay.safetensors")
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    again = trained(wanted, root)
+    assert [len(result.warnings) for result in again] == [0, 1, 0]
+    assert "replay.safetensors does not match its checksum" in again[1].warnings[0]
+    for mine, other in zip(again, whole, strict=True):
+        assert left(mine.folder) == left(other.folder)
+
+
+def test_a_second_process_is_refused_and_disturbs_nothing(tmp_path: Path) -> None:
+    """Whichever of the seeds the first one is writing."""
+    wanted, root = specs("ppo", SEEDS), tmp_path / "broken"
+    with store(root).open(wanted[1], {}), pytest.raises(StoreError, match=rf"run {wanted[1].run_id} is being written by process \d+"):
+        trained(wanted, root)
+    assert [info.state for info in store(root).runs()] == ["stopped"] * 2
+    whole = trained(wanted, tmp_path / "whole")
+    for mine, other in zip(trained(wanted, root), whole, strict=True):
+        assert left(mine.folder) == left(other.folder)
+
+
+def test_worlds_that_start_themselves_are_warned_of(tmp_path: Path) -> None:
+    wanted = specs("dqn", [0], ("task.autoreset=same_step",))
+    killed(wanted, tmp_path, SAVE, 3)
+    (again,) = trained(wanted, tmp_path)
+    assert again.warnings == ["with task.autoreset, an episode cannot be taken up again; new ones were begun"]
+    assert again.records[-1].samples == 120
