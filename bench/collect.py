@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +33,11 @@ def collect(name: str, out: Path | None, seed: int) -> dict[str, Any]:
     if not issubclass(task_class, ShippedLog):
         known = [each for each in registry.names("tasks") if issubclass(registry.load("tasks", each), ShippedLog)]
         raise ConfigError(f"{name} is no log that could be made again; those are {', '.join(known)}")
-    made_small()
     stages = task_class.stages
     rule = stages[-1].algorithm
     spec = resolve(Request(algorithm=rule, task=task_class.source, seed=seed, budget=max(stage.steps for stage in stages)))
-    run = build([spec])
-    try:
+    with made_small(), closing(build([spec])) as run:
         parts = [(stage, list(_acted(run, stage, spec))) for stage in stages]
-    finally:
-        run.close()
     found = _provenance(spec, parts)
     write((out or task_class.path().parent) / task_class.source, [episode for _, part in parts for episode in part], found)
     return found

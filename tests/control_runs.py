@@ -26,7 +26,8 @@ from bench.store import RunStore
 SMALL = ("train.hidden=8|8", "train.eval_episodes=2", "train.eval_points=2", "train.records=6")
 WAYS = {
     "segments": ("train.envs=2", "train.steps=16", "train.batch=16", "train.epochs=2"),
-    "steps": ("train.envs=2", "train.steps=8", "train.batch=16"),
+    "steps": ("train.envs=2", "train.steps=8"),
+    "once": ("train.starts=2", "train.episodes=2"),
     "episodes": ("train.starts=2", "train.episodes=2", "train.minibatches=2"),
     "replay": ("train.learning_starts=20", "train.train_every=4", "train.gradient_steps=2", "train.batch=8"),
     "log": ("train.batch=16",),
@@ -35,7 +36,7 @@ REFINED = ("algo.double=true", "algo.dueling=true", "algo.n_step=3", "train.lr_e
 
 # by what is special about it: rule, task, way of gathering, budget, further settings
 RUNS: dict[str, tuple[str, str, str, int, tuple[str, ...]]] = {
-    "reinforce": ("reinforce", "cartpole", "episodes", 400, ()),
+    "reinforce": ("reinforce", "cartpole", "once", 400, ()),
     "a2c": ("a2c", "cartpole", "steps", 150, ()),
     "ppo": ("ppo", "cartpole", "segments", 200, ()),
     "ppo, some stopped early": ("ppo", "cartpole", "segments", 200, ("algo.target_kl=0.001", "train.lr=0.02")),

@@ -69,7 +69,7 @@ def test_several_seeds_show_what_they_have_in_common_and_leave_a_folder_each(tmp
     result = run(*SEEDS, "--results", str(tmp_path))
     assert result.exit_code == 0, result.output
     assert "dqn on cartpole, 120 environment steps, seeds 0, 1, 2" in result.output
-    assert "lowest to highest end" in result.output and "return, deterministic" in result.output
+    assert "range at the end" in result.output and "return, deterministic" in result.output
     assert "120 environment steps, 25 updates in " in result.output and "CPU-seconds a seed" in result.output
     folders = sorted(tmp_path.glob("cartpole/dqn/*"))
     assert len(folders) == 3 and all((folder / "curve.png").read_bytes().startswith(b"\x89PNG") for folder in folders)
@@ -79,7 +79,7 @@ def test_several_seeds_show_what_they_have_in_common_and_leave_a_folder_each(tmp
     shown = run("ls", "runs", "--results", str(tmp_path)).output
     assert all(folder.name in shown for folder in folders) and shown.count("finished") == 3
     resumed = run("resume", folders[0].name, "--results", str(tmp_path))
-    assert resumed.exit_code == 0 and "lowest to highest end" not in resumed.output
+    assert resumed.exit_code == 0 and "range at the end" not in resumed.output
 
 
 def test_json_of_several_seeds_says_whose_each_line_is(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from algorithms.sac import SAC
 from algorithms.value import Network, Parameter, Space, Transitions
 from bench.checks.batches import Draw
+from bench.control.run import made_small
 from bench.control.stack import Build, Mover, Net, Stack
 
 SEEDS, SPACE, ROWS = (3, 11, 7), Space(4, 2, discrete=False), 10
@@ -271,3 +272,10 @@ def test_rates_can_fall() -> None:
     assert torch.equal(numbers(stack["policy"]), before)
     mover.rate(0.5)
     assert {o.param_groups[0]["lr"] for o in mover.optimizers.values()} == {1.5e-3}
+
+
+def test_setting_the_process_up_for_small_tensors_is_undone() -> None:
+    threads, tiny = torch.get_num_threads(), torch.tensor(1e-40)
+    with made_small():
+        assert torch.get_num_threads() == 1 and not tiny * 1 > 0
+    assert torch.get_num_threads() == threads and tiny * 1 > 0

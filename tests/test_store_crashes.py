@@ -118,7 +118,7 @@ def test_an_unwritable_root_is_refused(tmp_path: Path) -> None:
     root.mkdir()
     root.chmod(0o555)
     if AS_ROOT:
-        for parent in (tmp_path, *tmp_path.parents[:2]):
+        for parent in (tmp_path, *tmp_path.parents[:3]):
             parent.chmod(0o755)  # so that the unprivileged child can look at it
     here, there = FORK.Pipe()
     child = FORK.Process(target=_open_without_privileges, args=(root, there))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import torch
@@ -30,9 +30,9 @@ def execute(specs: Sequence[RunSpec], store: RunStore, observe: Observe) -> list
 
     `observe` sees every record, those of earlier calls first.
     """
-    made_small()
     groups = [specs] if _in_step(specs[0]) else [[spec] for spec in specs]
-    return [found for group in groups for found in _together(group, store, observe)]
+    with made_small():
+        return [found for group in groups for found in _together(group, store, observe)]
 
 
 def _in_step(spec: RunSpec) -> bool:
@@ -85,8 +85,10 @@ def _ended(folder: RunFolder) -> bool:
     return True
 
 
-def made_small() -> None:
-    """Set this process up for small tensors: one thread, no slow arithmetic on numbers next to nothing, and freed memory kept."""
+@contextmanager
+def made_small() -> Iterator[None]:
+    """Sets this process up for small tensors: one thread, no slow arithmetic on numbers next to nothing, and freed memory kept."""
+    threads, denormal = torch.get_num_threads(), bool(torch.tensor(1e-40) * 1 > 0)
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     try:
@@ -95,6 +97,11 @@ def made_small() -> None:
             libc.mallopt(option, 2**30)
     except (OSError, AttributeError):  # another C library
         pass
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(not denormal)
 
 
 def _take_up(run: Run, folders: list[RunFolder]) -> None:
