@@ -66,6 +66,7 @@ class SegmentSettings(OnPolicySettings):
 class EpisodeSettings(OnPolicySettings):
     """Rules without a critic: whole episodes."""
 
+    lr: float = 1e-3
     starts: int = 4  # start states per rollout batch
     episodes: int = 8  # from each of them; a rule that compares no groups starts each one elsewhere
     minibatches: int = 4  # optimizer steps per pass

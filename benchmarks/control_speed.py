@@ -22,6 +22,7 @@ from typing import Any
 HERE = Path(__file__).parent
 Q = {"learning_rate": 2.3e-3, "batch_size": 64, "buffer_size": 100_000, "learning_starts": 1000, "target_update_interval": 10}
 Q |= {"train_freq": 256, "gradient_steps": 128, "exploration_fraction": 0.16, "exploration_final_eps": 0.04}
+ZOO_DQN = ("algo.n_step=1", "train.lr=2.3e-3", "train.lr_end=1")  # where our recipe says something else
 CELLS: dict[str, dict[str, Any]] = {
     "ppo": {
         "task": "cartpole",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -11,9 +12,11 @@ import pytest
 import torch
 from control_runs import RUNS, assert_same, killed, left, specs, store, trained
 
+import bench.control.run
 from bench.control.build import build
 from bench.control.value_learning import Log, Replay
 from bench.errors import StoreError
+from bench.run_folder import RunFolder
 
 ENGINES = ("ppo", "grpo", "dqn, refined", "sac", "cql")
 OTHERS = ("ppo, pendulum", "a2c", "dapo, several rounds", "sac, first version", "bc")
@@ -102,19 +105,51 @@ def test_seeds_killed_together_end_as_if_they_had_not_been(name: str, tmp_path: 
     assert [result.warnings for result in again] == [[], [], []]
 
 
-def test_an_ended_seed_needs_only_its_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first seed is finished, the second has ended and does not know it, the third was last saved four turns before."""
+def test_ended_seeds_need_only_their_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first is marked, the others do not know that they have ended."""
     wanted, root = specs("cql", SEEDS), tmp_path / "broken"
     whole = trained(wanted, tmp_path / "whole")
     killed(wanted, root, FINISH, 2, after=False)
     assert [info.state for spec in wanted for info in store(root).runs(seed=spec.seed)] == ["finished", "stopped", "stopped"]
-    assert checkpoints(root, SEEDS, "cql")[1:] == [[24], [20]]
+    turns = Turns(monkeypatch)
+    again = trained(wanted, root)
+    assert turns.taken == 0
+    for mine, other in zip(again, whole, strict=True):
+        assert left(mine.folder) == left(other.folder)
+
+
+def test_seeds_killed_before_all_networks_are_kept_end_as_if_they_had_not_been(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last one's are not; all go back to what they have in common, for fewer seeds would round otherwise."""
+    wanted, root = specs("cql", SEEDS), tmp_path / "broken"
+    whole = trained(wanted, tmp_path / "whole")
+    killed(wanted, root, SAVE, 3 * 5 + 2)  # five points of all seeds, then what is kept
+    assert checkpoints(root, SEEDS, "cql") == [[20, 24], [20, 24], [20]]
     turns = Turns(monkeypatch)
     again = trained(wanted, root)
     assert turns.taken == 4
-    for mine, other in zip(again[:2], whole[:2], strict=True):
+    for mine, other in zip(again, whole, strict=True):
         assert left(mine.folder) == left(other.folder)
-    assert_same(again[2], whole[2])
+
+
+def test_seeds_killed_when_some_have_ended_end_as_if_they_had_not_been(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole episodes spend the budget at different speeds; networks are those of the moment at which it was spent."""
+    wanted, saved, plain = specs("grpo", SEEDS, budget=900), list[bool](), RunFolder.checkpoint
+
+    def watched(folder: RunFolder, step: int, tensors: Any, state: Any, **named: Any) -> None:
+        saved.append("final" in tensors)
+        plain(folder, step, tensors, state, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "checkpoint", watched)
+        patch.setattr(bench.control.run, "SAVE_SHARE", math.inf)
+        whole = trained(wanted, tmp_path / "whole")
+    some = next(k for k in range(0, len(saved), 3) if 0 < sum(saved[k : k + 3]) < 3)  # the first point at which one has ended
+    killed(wanted, tmp_path / "broken", SAVE, some + 3)
+    for mine, other in zip(trained(wanted, tmp_path / "broken"), whole, strict=True):
+        assert left(mine.folder) == left(other.folder)
+    for spec, together in zip(wanted, whole, strict=True):
+        (alone,) = trained([spec], tmp_path / f"alone-{spec.seed}")
+        assert_same(together, alone)
 
 
 def test_seeds_that_were_left_apart_go_on_together(tmp_path: Path) -> None:

@@ -46,42 +46,37 @@ def _in_step(spec: RunSpec) -> bool:
 
 def _together(specs: Sequence[RunSpec], store: RunStore, observe: Observe) -> list[tuple[Path, list[str]]]:
     done = {spec.seed: path for spec in specs if (path := store.finished(spec)) is not None}
+    for spec in specs:
+        for record in read_records(done[spec.seed]) if spec.seed in done else ():
+            observe(spec, record)
     left, warnings = [spec for spec in specs if spec.seed not in done], dict[int, list[str]]()
     if left:
         with closing(build(left)) as run, ExitStack() as opened:
             facts = provenance() | {"seeds_together": [spec.seed for spec in left]}
             folders = [opened.enter_context(store.open(spec, facts)) for spec in left]
-            ended = [_ended(folder) for folder in folders]
-            if not any(ended):
-                _show(specs, done, observe)
+            complete = _complete(folders)
+            if not complete:
                 _take_up(run, folders)
-                for folder in folders:
-                    for record in folder.records():
-                        observe(folder.spec, record)
+            for folder in folders:
+                for record in folder.records():
+                    observe(folder.spec, record)
+            if not complete:
                 _pull(run, folders, observe)
-                done |= {folder.spec.seed: folder.path for folder in folders}
-                warnings = {folder.spec.seed: folder.warnings for folder in folders}
-        if any(ended):  # the others go on without them
-            return _together(specs, store, observe)
-    else:
-        _show(specs, done, observe)
+            for folder in folders:
+                _mark(folder)
+            done |= {folder.spec.seed: folder.path for folder in folders}
+            warnings = {folder.spec.seed: folder.warnings for folder in folders}
     return [(done[spec.seed], warnings.get(spec.seed, [])) for spec in specs]
 
 
-def _show(specs: Sequence[RunSpec], done: dict[int, Path], observe: Observe) -> None:
-    """Let the records of finished runs be seen."""
-    for spec in specs:
-        for record in read_records(done[spec.seed]) if spec.seed in done else ():
-            observe(spec, record)
-
-
-def _ended(folder: RunFolder) -> bool:
-    """Whether a seed was killed after `_finish` had kept its networks and before it was marked as finished; it is marked now."""
-    found = folder.newest()
-    if found is None or "trainer" in found.state:
+def _complete(folders: list[RunFolder]) -> bool:
+    """Whether all seeds were killed after `_keep` had kept their networks, so that only their marks are missing."""
+    found = [folder.newest() for folder in folders]
+    complete = [checkpoint for checkpoint in found if checkpoint is not None and "trainer" not in checkpoint.state]
+    if len(complete) < len(folders):
         return False
-    folder.rewind(found)
-    _mark(folder)
+    for folder, checkpoint in zip(folders, complete, strict=True):
+        folder.rewind(checkpoint)
     return True
 
 
@@ -117,8 +112,9 @@ def _take_up(run: Run, folders: list[RunFolder]) -> None:
         folder.rewind(checkpoint if complete else None)
     if not complete:
         return
-    names = list(whole[0].state["tensors"])
-    run.trainer.restore([({name: c.tensors(name) for name in names}, c.state["trainer"]) for c in whole])
+    tensors = [{name: c.tensors(name) for name in c.state["tensors"]} for c in whole]
+    run.final = {row: each.pop("final") for row, each in enumerate(tensors) if "final" in each}
+    run.trainer.restore([(each, c.state["trainer"]) for each, c in zip(tensors, whole, strict=True)])
     run.progress = [Progress(**c.state["progress"]) for c in whole]
     if not run.trainer.exact:
         for folder in folders:
@@ -126,40 +122,45 @@ def _take_up(run: Run, folders: list[RunFolder]) -> None:
 
 
 def _pull(run: Run, folders: list[RunFolder], observe: Observe) -> None:
-    """Draw records into the store until all budgets are spent; save as often as the share of time allows."""
+    """Draw records into the store until all budgets are spent, saving as often as the share of time allows; then keep the networks.
+
+    A seed that ends before the others stays among them, for products of fewer seeds round otherwise, and a run that was killed and taken
+    up would not be the same.
+    """
     saved, cost = time.perf_counter(), 0.0
     for records in run.train():
         for row, record in records.items():
             folders[row].append(record)
             observe(folders[row].spec, record)
-            if run.progress[row].samples >= run.trainer.plan.budget:
-                _finish(run, folders[row], row)
         now = time.perf_counter()
         if run.going and run.trainer.count.iterations and now - saved > cost / SAVE_SHARE:
             _save(run, folders)
             saved = time.perf_counter()
             cost = saved - now
+    _keep(run, folders)
 
 
 def _save(run: Run, folders: list[RunFolder]) -> None:
-    """Save every seed that is still going; the older point of any goes only once all have the new one."""
+    """Save every seed; the older point of any goes only once all have the new one."""
     step = run.trainer.count.iterations
-    for row in run.going:
+    for row, folder in enumerate(folders):
         tensors, facts = run.trainer.state(row)
         held = {name: group for name, group in tensors.items() if group}
+        held |= {"final": run.final[row]} if row in run.final else {}
         state = {"trainer": facts, "progress": run.progress[row].to_json(), "tensors": list(held)}
-        folders[row].checkpoint(step, held, state, alone=False)
-    for row in run.going:
-        folders[row].keep_checkpoint(step)
+        folder.checkpoint(step, held, state, alone=False)
+    for folder in folders:
+        folder.keep_checkpoint(step)
 
 
-def _finish(run: Run, folder: RunFolder, row: int) -> None:
-    """Keep the seed's networks, without what only going on would need, and mark it as finished."""
-    folder.checkpoint(run.trainer.count.iterations, {"model": run.trainer.stack.tensors(row)}, {})
-    _mark(folder)
+def _keep(run: Run, folders: list[RunFolder]) -> None:
+    """Keep each seed's networks as they were when its budget was spent, without what only going on would need."""
+    for row, folder in enumerate(folders):
+        folder.checkpoint(run.trainer.count.iterations, {"model": run.final[row]}, {}, alone=False)
 
 
 def _mark(folder: RunFolder) -> None:
-    """Mark a run as finished with its last record."""
+    """Mark a run whose networks are kept as finished with its last record."""
     last = folder.records()[-1]
+    folder.keep_checkpoint(max(folder.checkpoints()))
     folder.finish({"score": last.eval_score, "samples": last.samples, "tokens": last.tokens, "steps": last.step})

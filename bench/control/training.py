@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from torch import Tensor
+
 from bench.control.evaluation import Evaluator
 from bench.control.setup import Trainer
 from bench.control.worlds import Episode
@@ -37,6 +39,7 @@ class Run:
     evaluator: Evaluator
     settings: ControlSettings
     progress: list[Progress] = field(default_factory=list)
+    final: dict[int, dict[str, Tensor]] = field(default_factory=dict)  # networks of the seeds that have ended, by row
 
     def __post_init__(self) -> None:
         self.progress = self.progress or [Progress() for _ in self.trainer.plan.seeds]
@@ -68,6 +71,7 @@ class Run:
                 for row in due:
                     self.progress[row].step += 1
                     self.progress[row].samples = samples[row]
+                self.final |= {row: self.trainer.stack.tensors(row) for row in ended}
                 yield clock.stamp(self._records(due, looked))
 
     def _records(self, due: list[int], looked: list[int]) -> dict[int, Record]:
