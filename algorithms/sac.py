@@ -1,8 +1,9 @@
 """SAC: a stochastic policy that is paid for its entropy, beside two critics of which the lower one counts.
 
 Departures from the papers: the temperature's loss multiplies its logarithm, as most libraries have it (`temperature_loss=linear` is the
-paper's); the density is over [-1, 1], whatever the world's bounds. With discrete actions every expectation over actions is exact (arXiv
-1910.07207). `version=v1` is the first paper's form, with a value network and a fixed temperature.
+paper's); the density is over [-1, 1], whatever the world's bounds; `n_step` rewards are summed without the entropies between them. With
+discrete actions every expectation over actions is exact (arXiv 1910.07207). `version=v1` is the first paper's form, with a value network
+and a fixed temperature.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ class SAC(ValueRule):
         if self.version == "v1":
             known["learn_temperature"] = "version v1 has a fixed temperature; set algo.version=v2"
         if not self.learns_temperature:
-            known |= dict.fromkeys(("target_entropy", "temperature_loss"), "the temperature is fixed; set algo.learn_temperature=true")
+            remedy = "algo.version=v2" if self.version == "v1" else "algo.learn_temperature=true"
+            known |= dict.fromkeys(("target_entropy", "temperature_loss"), f"the temperature is fixed; set {remedy}")
         return known
 
     def networks(self, space: Space) -> dict[str, Network | Parameter]:

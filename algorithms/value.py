@@ -91,7 +91,7 @@ class ValueRule(Rule, ABC):
     ranges: ClassVar[dict[str, tuple[float, float]]] = Rule.ranges | {
         "gamma": (0, 1),
         "n_step": (1, math.inf),
-        "tau": (0, 1),
+        "tau": (1e-9, 1),
         "target_every": (1, math.inf),
     }
 

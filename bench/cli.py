@@ -64,6 +64,7 @@ def run(
     """Train. The same command continues a run that was stopped, and shows one that is finished."""
     from dataclasses import replace
 
+    from bench.errors import ConfigError
     from bench.registry import load
     from bench.resolve import Request, read_seeds, resolve
     from bench.store import RunStore
@@ -79,6 +80,8 @@ def run(
         budget=budget,
         settings=tuple(settings or ()),
     )
+    if seeds and seed:
+        raise ConfigError(f"--seed {seed} and --seeds {seeds} are both given; leave one out")
     specs = [resolve(replace(request, seed=one)) for one in (read_seeds(seeds) if seeds else [seed])]
     spec = specs[0]
     if not tier and spec.tier == "tiny":
@@ -121,7 +124,12 @@ def _execute(specs: list[RunSpec], store: RunStore, as_json: bool) -> None:
         many = len(specs) > 1
         show = lambda spec, record: print(json.dumps(({"seed": spec.seed} if many else {}) | asdict(record)), flush=True)  # noqa: E731
         for spec, result in zip(specs, execute_seeds(specs, store, show), strict=True):
-            print(json.dumps({"run_id": spec.run_id, "folder": str(result.folder), "score": _final(result.records)}))
+            print(
+                json.dumps(
+                    ({"seed": spec.seed} if many else {})
+                    | {"run_id": spec.run_id, "folder": str(result.folder), "score": _final(result.records)}
+                )
+            )
         return
     console, spec = Console(), specs[0]
     seeds = f"seed {spec.seed}, run {spec.run_id}" if len(specs) == 1 else f"seeds {', '.join(str(s.seed) for s in specs)}"
@@ -140,9 +148,11 @@ def _execute(specs: list[RunSpec], store: RunStore, as_json: bool) -> None:
     console.print(summary([result.records for result in results]))
     last = [result.records[-1] for result in results]
     each = "" if len(specs) == 1 else " a seed"
-    spent = f"{last[0].samples} {spec.unit}" + (f", {last[0].tokens} tokens" if spec.unit == "samples" else "")
-    cost = sum(record.cpu_seconds for record in last) / len(last)
-    console.print(f"{spent}, {last[0].updates} updates in {cost:.{0 if cost >= 10 else 1}f} CPU-seconds{each}", highlight=False)
+    samples, tokens, updates, cost = (
+        sum(getattr(record, name) for record in last) / len(last) for name in ("samples", "tokens", "updates", "cpu_seconds")
+    )
+    spent = f"{samples:.0f} {spec.unit}" + (f", {tokens:.0f} tokens" if spec.unit == "samples" else "")
+    console.print(f"{spent}, {updates:.0f} updates in {cost:.{0 if cost >= 10 else 1}f} CPU-seconds{each}", highlight=False)
     shown = [results[0].folder, *(() if len(specs) == 1 else (results[-1].folder,))]
     console.print("curve: " + " ... ".join(str(folder / "curve.png") for folder in shown), highlight=False, soft_wrap=True)
 

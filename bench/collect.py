@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -22,7 +21,7 @@ from bench.control.worlds import Worlds
 from bench.errors import ConfigError
 from bench.provenance import provenance
 from bench.resolve import Request, resolve
-from tasks.log import LoggedEpisode, ShippedLog, Stage, write
+from tasks.log import LoggedEpisode, ShippedLog, Stage, digest, write
 
 SEED = 12345  # of the shipped logs
 
@@ -33,13 +32,15 @@ def collect(name: str, out: Path | None, seed: int) -> dict[str, Any]:
     if not issubclass(task_class, ShippedLog):
         known = [each for each in registry.names("tasks") if issubclass(registry.load("tasks", each), ShippedLog)]
         raise ConfigError(f"{name} is no log that could be made again; those are {', '.join(known)}")
+    if out is None and seed != SEED:
+        raise ConfigError(f"seed {seed} makes another log than the shipped one, which runs refer to; say with --out where it shall go")
     stages = task_class.stages
     rule = stages[-1].algorithm
     spec = resolve(Request(algorithm=rule, task=task_class.source, seed=seed, budget=max(stage.steps for stage in stages)))
     with made_small(), closing(build([spec])) as run:
-        parts = [(stage, list(_acted(run, stage, spec))) for stage in stages]
+        parts = [(list(_acted(run, stage, spec)), run.trainer.count.spent) for stage in stages]
     found = _provenance(spec, parts)
-    write((out or task_class.path().parent) / task_class.source, [episode for _, part in parts for episode in part], found)
+    write((out or task_class.path().parent) / task_class.source, [episode for part, _ in parts for episode in part], found)
     return found
 
 
@@ -71,17 +72,13 @@ def _acted(run: Run, stage: Stage, spec: RunSpec) -> Iterator[LoggedEpisode]:
     worlds.close()
 
 
-def _provenance(spec: RunSpec, parts: list[tuple[Stage, list[LoggedEpisode]]]) -> dict[str, Any]:
-    """Who acted, how well, and on what it was made."""
-    whole = [episode for _, part in parts for episode in part]
-    acted = [
-        {"policy": "random" if not stage.steps else spec.algorithm.name, "steps_of_training": stage.steps, **_quality(part)}
-        for stage, part in parts
-    ]
-    digest = hashlib.sha256(b"".join(numpy.ascontiguousarray(x).tobytes() for e in whole for x in (e.obs, e.action, e.reward)))
+def _provenance(spec: RunSpec, parts: list[tuple[list[LoggedEpisode], int]]) -> dict[str, Any]:
+    """Who acted, after how many steps of training, how well, and on what it was made."""
+    whole = [episode for part, _ in parts for episode in part]
+    acted = [{"policy": spec.algorithm.name if spent else "random", "steps_of_training": spent, **_quality(part)} for part, spent in parts]
     made = provenance()
     on = {name: made[name] for name in ("bench", "python", "platform", "packages") if name in made}
-    return {"task": spec.task.name, "seed": spec.seed, **_quality(whole), "parts": acted, "sha256": digest.hexdigest(), "made_on": on}
+    return {"task": spec.task.name, "seed": spec.seed, **_quality(whole), "parts": acted, "sha256": digest(whole), "made_on": on}
 
 
 def _quality(episodes: list[LoggedEpisode]) -> dict[str, float]:

@@ -107,7 +107,7 @@ class RewardSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class RunSpec:
-    """One run. Two specs with the same `run_id` give the same curve on the same machine and versions."""
+    """One run. Two specs with the same `run_id` give the same curve on the same machine and versions, beside the same other seeds."""
 
     algorithm: Choice
     task: Choice

@@ -34,8 +34,11 @@ class ControlSettings:
                 )
         if not self.hidden or min(self.hidden) < 1:
             raise ConfigError(f"train.hidden is {self.hidden}; it takes the units of each hidden layer, such as 64|64")
-        if self.lr_end > 1:
-            raise ConfigError(f"train.lr_end is {self.lr_end}; it is the share of train.lr left at the end, at most 1")
+        for name in ("lr_end", "clip_end"):
+            if getattr(self, name, 1) > 1:
+                raise ConfigError(f"train.{name} is {getattr(self, name)}; it is the share of it that is left at the end, at most 1")
+        if self.eval_points > self.records:
+            raise ConfigError(f"train.eval_points is {self.eval_points}, more than there are records; set train.records to as many")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +61,7 @@ class SegmentSettings(OnPolicySettings):
 
     envs: int = 8  # per seed
     steps: int = 128  # of each, between updates
-    batch: int = 64  # actions per optimizer step; all where there are fewer
+    batch: int = 64  # actions per optimizer step at the most; a rollout batch is split evenly
     epochs: int = 10
 
 

@@ -42,7 +42,7 @@ def runs(store: RunStore, as_json: bool) -> None:
     if not found:
         print(f"no runs in {store.root}; `bench run --algo gspo --task gsm8k` makes one")
         return
-    table = Table("run", "table", "algorithm", "seed", "state", "samples", "score")
+    table = Table("run", "table", "algorithm", "seed", "state", "spent", "score")
     for info in found:
         folder = info.folder
         if info.spec is None:

@@ -9,7 +9,7 @@ from bench import registry
 from bench.config import CONTROL, Choice, RunSpec, build
 from bench.control_settings import ControlSettings, EpisodeSettings, LogSettings, OnPolicySettings, ReplaySettings, SegmentSettings
 from bench.effects import check_effects
-from bench.errors import ConfigError
+from bench.errors import ConfigError, MissingError
 from bench.recipes import recipe
 
 MANY = ("gym", "minari")  # tasks that stand for any environment or data set, written gym:ID or minari:ID
@@ -41,6 +41,8 @@ def is_log(task: type[Any]) -> bool:
 def specify(algorithm: str, task: str, seed: int, budget: int, given: dict[str, dict[str, Any]]) -> RunSpec:
     """The specification of one run. Raises ConfigError for names, values and pairings that cannot work."""
     rule_class, task_class = registry.load("algorithms", algorithm), registry.load("tasks", task)
+    if task in MANY and not given["task"].get("id"):
+        raise ConfigError(f"{task} stands for many tasks; name one, such as --task {task}:{task_class.id}")
     kind = _way(algorithm, rule_class, task, task_class)
     known = recipe(task, "log" if kind is LogSettings else CONTROL, algorithm)
     rule = build(rule_class, "algo", known.algorithm | given["algo"])
@@ -51,16 +53,26 @@ def specify(algorithm: str, task: str, seed: int, budget: int, given: dict[str, 
             raise ConfigError(f"{part}.{next(iter(given[part]))} is for text; {task} has no {part} to set")
     _check(algorithm, rule, settings, seed, budget)
     check_effects(algorithm, rule, settings, given, _without_effect(algorithm, rule, settings))
+    made = build(task_class, "task", given["task"])
     return RunSpec(
         algorithm=Choice(algorithm, asdict(rule)),
-        task=Choice(task, asdict(build(task_class, "task", given["task"]))),
+        task=Choice(task, asdict(made)),
         tier=CONTROL,
-        sampler=Choice("none"),
+        sampler=Choice("log", {"sha256": _digest(made)}) if is_log(task_class) else Choice("none"),
         model=Choice("none"),
         seed=seed,
         budget=budget,
         train=settings,
     )
+
+
+def _digest(log: Any) -> str:
+    """What a log holds, so that another content is another run. Raises MissingError where it, or what reads it, is not there."""
+    try:
+        found: str = log.digest()
+    except (OSError, ImportError) as error:
+        raise MissingError(str(error)) from error
+    return found
 
 
 def _way(algorithm: str, rule: type[Any], task: str, task_class: type[Any]) -> type[ControlSettings]:
@@ -87,6 +99,8 @@ def _check(algorithm: str, rule: Any, settings: ControlSettings, seed: int, budg
     """Raises ConfigError for numbers that cannot work together."""
     if seed < 0:
         raise ConfigError(f"the seed is {seed}; it must be 0 or more")
+    if budget < 1:
+        raise ConfigError(f"the budget is {budget}; it must be 1 or more")
     if rule.reference:
         raise ConfigError(f"algo.kl is {rule.kl:g}, but on Gymnasium there is no start model to stay near; set it to 0")
     if isinstance(settings, LogSettings) and getattr(rule, "target_clock", "gradient") != "gradient":
@@ -112,6 +126,9 @@ def _without_effect(name: str, rule: Any, settings: ControlSettings) -> dict[str
         found["train.clip_end"] = f"{name} has no clip range; leave it out, or choose an algorithm that has one"
     if isinstance(settings, SegmentSettings) and rule.updates_once:
         found["train.batch"] = f"{name} takes one optimizer step per rollout batch, of train.envs x train.steps; set those"
+    if isinstance(settings, LogSettings):
+        unused = "from a log nothing is explored; leave it out"
+        found |= dict.fromkeys(("algo.epsilon_start", "algo.epsilon_end", "algo.epsilon_share"), unused)
     if not rule.learns:
         found["algo.entropy_bonus"] = f"{name} leaves the policy as it is; leave it out, or choose another algorithm"
     return found

@@ -35,7 +35,7 @@ class Live:
         self.console, self.budget, self.unit, self.reward = console, spec.budget, spec.unit, spec.reward
         self.known: dict[int, dict[str, float]] = {one.seed: {} for one in specs}  # the newest value of each probe, by seed
         self.last: dict[int, Record] = {}
-        self.waiting: set[int] = set(self.known)  # seeds whose next evaluation the next line waits for
+        self.heard: list[int] = []  # seeds evaluated since the last line
         columns = [
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=None),
@@ -46,29 +46,35 @@ class Live:
         self.row = self.bar.add_task(f"{spec.algorithm.name} on {spec.table}", total=spec.budget, state="")
 
     def observe(self, spec: RunSpec, record: Record) -> None:
+        if record.eval_score is not None and spec.seed in self.heard:
+            self._line()  # those trained beside it; others wait for their turn, or have ended
         kept = {name: value for name, value in self.known[spec.seed].items() if name.startswith("eval/") or name == "q/overestimation"}
         self.known[spec.seed] = kept | record.probes
         self.last[spec.seed] = record
         if "reward_model/accuracy" in record.probes:
             self._print(quality(record.probes))
-        least = min(min(r.samples, self.budget) for r in self.last.values())
-        self.bar.update(self.row, completed=least if len(self.last) == len(self.known) else 0, state=self._state(record))
+        least = sum(min(self.last[seed].samples, self.budget) if seed in self.last else 0 for seed in self.known) // len(self.known)
+        self.bar.update(self.row, completed=least, state=self._state(list(self.last)))
         if record.eval_score is not None:
-            self.waiting.discard(spec.seed)
-            if not self.waiting:
-                self.waiting = set(self.known)
-                if not self.console.is_terminal:
-                    self._print(self._state(record) + f"  {sum(r.seconds for r in self.last.values()):5.0f} s")
+            self.heard.append(spec.seed)
+            if len(self.heard) == len(self.known):
+                self._line()
 
-    def _state(self, record: Record) -> str:
-        shown = []
+    def _line(self) -> None:
+        """Where the seeds are that have been heard of since the last line."""
+        if self.heard and not self.console.is_terminal:
+            self._print(self._state(self.heard) + f"  {sum(self.last[seed].seconds for seed in self.heard):5.0f} s")
+        self.heard = []
+
+    def _state(self, seeds: Sequence[int]) -> str:
+        shown, newest = [], max((self.last[seed] for seed in seeds), key=lambda record: record.step)
         for name, key in FIGURES:
-            values = [known[key] for known in self.known.values() if key in known]
+            values = [self.known[seed][key] for seed in seeds if key in self.known[seed]]
             if values:
                 shown.append(f"{name} {_number(sum(values) / len(values))}")
                 if len(values) > 1 and key in ("eval/return", "eval/pass@1"):
                     shown[-1] += f" ({_number(min(values))} to {_number(max(values))})"
-        return f"step {record.step:4d}  {self.unit} {record.samples:6d}  {'  '.join(shown)}"
+        return f"step {newest.step:4d}  {self.unit} {newest.samples:6d}  {'  '.join(shown)}"
 
     def _print(self, line: str) -> None:
         self.console.print(line, highlight=False, soft_wrap=True)
@@ -81,6 +87,7 @@ class Live:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._line()
         self.bar.stop()
 
 
@@ -145,7 +152,10 @@ def summary(runs: Sequence[Sequence[Record]]) -> Table:
     for name in ("", "start", "best", "end", *(("range at the end",) if len(runs) > 1 else ())):
         table.add_column(name, justify="left" if not name else "right")
     control = any("eval/return" in record.probes for records in runs for record in records)
+    scaled = any(r.eval_score != r.probes["eval/return"] for records in runs for r in records if "eval/return" in r.probes)
     for title, key, form in CONTROL if control else TEXT:
+        if key == "eval/score" and not scaled:
+            continue  # the return once more
         each = [values for records in runs if (values := [r.probes[key] for r in records if key in r.probes])]
         if each:
             frozen = key.startswith("reward_model/")  # before the start

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from bench import checkpoint as checkpoints
 from bench import files
 from bench.config import RunSpec
 from bench.errors import StoreError, unknown
@@ -80,6 +81,21 @@ class RunStore:
         """The folder of the run with this specification, if it has ended."""
         folder = self.root / spec.table / spec.algorithm.name / spec.run_id
         return folder if read_summary(folder) is not None else None
+
+    def check_free(self, spec: RunSpec) -> None:
+        """Raises StoreError for a run that another process is writing."""
+        folder = self.root / spec.table / spec.algorithm.name / spec.run_id
+        if folder.exists():
+            files.Lock(folder).release()
+
+    def opened_with(self, spec: RunSpec) -> dict[str, Any] | None:
+        """The facts with which a run was last opened that something is saved of; None for others. Raises StoreError for a broken folder."""
+        folder = self.root / spec.table / spec.algorithm.name / spec.run_id
+        if not checkpoints.steps(folder / "checkpoint"):
+            return None
+        held = _read_spec(folder)
+        facts: dict[str, Any] = [held["provenance"], *held.get("resumed", [])][-1]
+        return facts
 
     def runs(self, **wanted: Any) -> list[RunInfo]:
         """Every run that has the wanted values, sorted by folder; a broken folder is listed with its error.

@@ -26,7 +26,6 @@ PARTS: dict[str, list[tuple[str, str, int]]] = {
         ("ppo", "cartpole", 100_000),
         ("a2c", "cartpole", 500_000),
         ("dqn", "cartpole", 50_000),
-        ("sac", "cartpole", 20_000),
         ("ppo", "acrobot", 1_000_000),
         ("ppo", "lunar_lander", 1_000_000),
         ("sac", "pendulum", 20_000),
@@ -34,7 +33,7 @@ PARTS: dict[str, list[tuple[str, str, int]]] = {
     "family": [(rule, "cartpole", 100_000) for rule in ("reinforce", "grpo", "dapo", "gspo", "sapo")],
     "logs": [
         *((rule, "cartpole_logged", 20_000) for rule in ("cql", "dqn", "bc")),
-        *((rule, "pendulum_logged", 20_000) for rule in ("cql", "sac", "bc")),
+        *((rule, "pendulum_logged", 5_000) for rule in ("cql", "sac", "bc")),
     ],
 }
 

@@ -72,6 +72,7 @@ def ours(rule: str, seeds: int) -> dict[str, Any]:
         for _ in run.train():
             pass
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        run.evaluator = evaluator
         found = evaluator(run.trainer, range(seeds), [f"{seed}:end" for seed in range(seeds)])
         run.close()
     returns = [one["eval/return"] for one in found]

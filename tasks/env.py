@@ -29,6 +29,11 @@ class EnvTask(ABC):
     def id(self) -> str:
         """Gymnasium's name of the environment, with its version."""
 
+    @property
+    def limit(self) -> int | None:
+        """Steps after which an episode is cut; None: Gymnasium's own."""
+        return None
+
     def make(self, n: int) -> VectorEnv[Any, Any, Any]:
         """n copies whose columns know nothing of each other. Raises ImportError where something is to be installed, ValueError for an
         environment that Gymnasium does not have."""
@@ -38,7 +43,9 @@ class EnvTask(ABC):
 
         mode = {mode.name.lower(): mode for mode in AutoresetMode}[self.autoreset]
         try:
-            return SyncVectorEnv([partial(gymnasium.make, self.id, disable_env_checker=True)] * n, autoreset_mode=mode)
+            return SyncVectorEnv(
+                [partial(gymnasium.make, self.id, max_episode_steps=self.limit, disable_env_checker=True)] * n, autoreset_mode=mode
+            )
         except (DependencyNotInstalled, ImportError) as error:
             remedy = f' (pip install "rl-bench-suite[{self.extra}]")' if self.extra else ""
             raise ImportError(f"{self.id} needs more than Gymnasium: {error}{remedy}") from error

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -43,6 +44,10 @@ class LogTask(EnvTask):
     def episodes(self) -> Iterator[LoggedEpisode]:
         """The log. Raises OSError where it is not there, ImportError where something is to be installed; the text says what to do."""
 
+    def digest(self) -> str:
+        """What names the content of the log. Raises what `episodes` raises."""
+        return digest(self.episodes())
+
     def provenance(self) -> dict[str, Any]:
         """Who acted, from which seeds, with which returns, as far as it is known; JSON values."""
         return {}
@@ -66,6 +71,18 @@ class ShippedLog(LogTask):
     def provenance(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.path().with_suffix(".json").read_text())
         return found
+
+
+def digest(episodes: Iterable[LoggedEpisode]) -> str:
+    """SHA-256 of everything that the episodes hold, in hexadecimal."""
+    import numpy
+
+    found = hashlib.sha256()
+    for episode in episodes:
+        for part in (episode.obs, episode.action, episode.reward):
+            found.update(numpy.ascontiguousarray(part).tobytes())
+        found.update(bytes([episode.terminated]))
+    return found.hexdigest()
 
 
 def write(path: Path, episodes: Sequence[LoggedEpisode], provenance: dict[str, Any]) -> None:

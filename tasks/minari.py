@@ -18,6 +18,7 @@ class Minari(LogTask):
     """Any Minari data set on this machine, `--task minari:ID`; what is learnt is tried in the environment it was recorded in."""
 
     id: str = "D4RL/pen/human-v2"
+    limit: int | None = None  # steps after which a tried episode is cut; none: the environment's own
 
     extra: ClassVar[str | None] = "offline"
 
@@ -38,7 +39,9 @@ class Minari(LogTask):
         if spec is None:
             raise ValueError(f"Minari data set {self.id!r} does not say in which environment it was recorded, so nothing is tried there")
         mode = {mode.name.lower(): mode for mode in AutoresetMode}[self.autoreset]
-        return SyncVectorEnv([partial(gymnasium.make, spec, disable_env_checker=True)] * n, autoreset_mode=mode)
+        return SyncVectorEnv(
+            [partial(gymnasium.make, spec, max_episode_steps=self.limit, disable_env_checker=True)] * n, autoreset_mode=mode
+        )
 
     def _data(self) -> Any:
         """Raises ImportError without Minari, FileNotFoundError for a data set that is not on this machine."""

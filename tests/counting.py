@@ -39,8 +39,9 @@ class Counting(gymnasium.Env[Any, Any]):
 
 
 NAME = "Counting-v0"
+LIMIT = 100  # never reached
 if NAME not in gymnasium.registry:
-    gymnasium.register(NAME, Counting)
+    gymnasium.register(NAME, Counting, max_episode_steps=LIMIT)
 
 
 @dataclass(frozen=True)

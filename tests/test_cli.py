@@ -94,7 +94,7 @@ def test_json_of_several_seeds_says_whose_each_line_is(tmp_path: Path) -> None:
         assert end["score"] == [line for line in records if line["seed"] == seed][-1]["eval_score"]
     again = script(*SEEDS, "--results", str(tmp_path), "--json")
     repeated = [json.loads(line) for line in again.stdout.splitlines()]
-    assert repeated[-3:] == ends and repeated[:-3] == sorted(records, key=lambda line: line["seed"])
+    assert repeated[-3:] == ends and repeated[:-3] == sorted(records, key=lambda line: line["step"])
 
 
 def test_the_scripted_sampler_runs_the_whole_path(tmp_path: Path) -> None:

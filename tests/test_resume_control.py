@@ -152,16 +152,27 @@ def test_seeds_killed_when_some_have_ended_end_as_if_they_had_not_been(tmp_path:
         assert_same(together, alone)
 
 
-def test_seeds_that_were_left_apart_go_on_together(tmp_path: Path) -> None:
-    """One is finished, one was stopped while alone, and one is new: those that share no checkpoint begin again."""
+def test_a_seed_that_was_stopped_alone_loses_nothing_to_others_that_are_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One is finished, one was stopped while alone, and one is new."""
     wanted, root = specs("dqn", SEEDS), tmp_path / "broken"
-    whole = trained(wanted[1:], tmp_path / "whole")
+    whole = [trained([spec], tmp_path / "whole")[0] for spec in wanted]
     (first,) = trained(wanted[:1], root)
     before = left(first.folder)
-    killed(wanted[1:2], root, SAVE, 3)
+    killed(wanted[1:2], root, SAVE, 3)  # at turn 15 of 30
+    turns = Turns(monkeypatch)
     results = trained(wanted, root)
+    assert turns.taken == 15 + 30
     assert left(results[0].folder) == before
-    for mine, other in zip(results[1:], whole, strict=True):
+    for mine, other in zip(results[1:], whole[1:], strict=True):
+        assert left(mine.folder) == left(other.folder)
+
+
+def test_seeds_killed_before_all_of_them_have_a_folder_begin_together(tmp_path: Path) -> None:
+    wanted, root = specs("cql", SEEDS), tmp_path / "broken"
+    whole = trained(wanted, tmp_path / "whole")
+    killed(wanted, root, "bench.store:RunStore:open", 2)
+    assert [info.state for spec in wanted for info in store(root).runs(seed=spec.seed)] == ["stopped", "stopped"]
+    for mine, other in zip(trained(wanted, root), whole, strict=True):
         assert left(mine.folder) == left(other.folder)
 
 
@@ -197,7 +208,7 @@ def test_a_second_process_is_refused_and_disturbs_nothing(tmp_path: Path) -> Non
     wanted, root = specs("ppo", SEEDS), tmp_path / "broken"
     with store(root).open(wanted[1], {}), pytest.raises(StoreError, match=rf"run {wanted[1].run_id} is being written by process \d+"):
         trained(wanted, root)
-    assert [info.state for info in store(root).runs()] == ["stopped"] * 2
+    assert [info.state for info in store(root).runs()] == ["stopped"]
     whole = trained(wanted, tmp_path / "whole")
     for mine, other in zip(trained(wanted, root), whole, strict=True):
         assert left(mine.folder) == left(other.folder)

@@ -92,3 +92,33 @@ def test_the_summary_has_a_row_for_what_was_measured_and_for_nothing_else() -> N
     assert rows["returns explained by the critic"] == ["0.500", "", "0.500"]
     assert rows["pairs per rollout batch"] == ["31", "", "31"]
     assert not {"gate (share of gradient kept)", "prompts without a pair"} & rows.keys()
+
+
+def several(*observed: tuple[int, Record], seeds: int = 3) -> list[str]:
+    """The lines of a run of several seeds, from records with whose they are."""
+    out, specs = StringIO(), [replace(spec(), seed=seed) for seed in range(seeds)]
+    with Live(Console(file=out, width=200), specs) as live:
+        for seed, each in observed:
+            live.observe(specs[seed], each)
+    return out.getvalue().splitlines()
+
+
+def judged(step: int, score: float) -> Record:
+    return at(step, {"eval/pass@1": score})
+
+
+def test_a_line_of_several_seeds_waits_for_all_of_them() -> None:
+    lines = several(*((seed, judged(step, (1 + step) * seed / 10)) for step in range(2) for seed in range(3)))
+    assert [line[:60] for line in lines] == [
+        "step    0  samples      0  score 0.100 (0.000 to 0.200)     ",
+        "step    1  samples      8  score 0.200 (0.000 to 0.400)     ",
+    ]
+
+
+def test_seeds_that_have_ended_or_wait_for_their_turn_hold_no_line_back() -> None:
+    lines = several(*((seed, judged(step, seed / 10)) for step in range(2) for seed in (0, 1)), (2, judged(0, 0.5)), (2, judged(1, 0.9)))
+    assert [line[:57] for line in lines] == [
+        "step    0  samples      0  score 0.050 (0.000 to 0.100)  ",
+        "step    1  samples      8  score 0.200 (0.000 to 0.500)  ",
+        "step    1  samples      8  score 0.900      2 s",
+    ]

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import gymnasium
 import numpy
 import pytest
-from counting import ENDS, LENGTHS, NAME, Counting, Taken, by_hand
+from counting import ENDS, LENGTHS, LIMIT, NAME, Counting, Taken, by_hand
 from gymnasium.spaces import Box, Dict, Discrete
 from gymnasium.vector import AutoresetMode
 
@@ -304,7 +304,7 @@ def test_actions_on_bounds_are_the_worlds_own_bounds(mode: Autoreset) -> None:
 
 
 def test_discrete_observations_are_seen_one_hot() -> None:
-    worlds = opened(Gym(id="CliffWalking-v1"))
+    worlds = opened(Gym(id="CliffWalking-v1", limit=100))
     obs = worlds.reset()
     assert obs.shape == (COLUMNS, 48) and (obs.argmax(1) == 36).all() and (obs.sum(1) == 1).all()
     assert (worlds.step(numpy.zeros(COLUMNS, dtype=int)).next_obs.argmax(1) == 24).all()
@@ -351,6 +351,17 @@ def test_environments_that_cannot_be_made_are_named() -> None:
         del gymnasium.registry["Engine-v0"]
 
 
-def test_the_time_limit_is_known_where_there_is_one() -> None:
+def test_an_environment_that_never_cuts_an_episode_needs_a_limit() -> None:
+    with pytest.raises(
+        ConfigError, match=r"CliffWalking-v1 has no time limit, so an episode may never end; set one, such as task\.limit=1000"
+    ):
+        opened(Gym(id="CliffWalking-v1"))
+    worlds = opened(Gym(id="CliffWalking-v1", limit=7))
+    worlds.reset()
+    cut = [worlds.step(numpy.zeros(worlds.columns, dtype=int)).truncated.all() for _ in range(7)]
+    assert worlds.limit == 7 and cut == [False] * 6 + [True]
+
+
+def test_the_time_limit_is_known() -> None:
     assert opened(CartPole()).limit == 500 and opened(CartPole(autoreset="next_step")).limit == 500
-    assert opened(Pendulum()).limit == 200 and opened(Gym(id=NAME)).limit is None
+    assert opened(Pendulum()).limit == 200 and opened(Gym(id=NAME)).limit == LIMIT

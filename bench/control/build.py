@@ -35,6 +35,10 @@ def build(specs: Sequence[RunSpec]) -> Run:
         trainer = _trainer(rule, plan, spec.train)
     except ConfigError:
         raise
+    except (MemoryError, RuntimeError) as error:
+        if "alloc" not in str(error).lower():
+            raise
+        raise ConfigError(f"{error}; lower train.hidden, train.buffer, train.envs or the number of seeds") from error
     except ValueError as error:
         raise ConfigError(f"{spec.algorithm.name} cannot learn {spec.task.name}: {error}") from error
     return Run(trainer, Evaluator(task, spec.train.eval_episodes), spec.train)

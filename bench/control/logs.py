@@ -38,7 +38,7 @@ def _of(episode: LoggedEpisode, worlds: Worlds, gamma: float, n_step: int) -> tu
     steps, obs = len(episode.reward), worlds.seen(episode.obs)
     first = numpy.arange(steps)
     reward, last = numpy.zeros(steps), numpy.minimum(first + n_step, steps)
-    for k in range(n_step):
+    for k in range(min(n_step, steps)):
         there = first + k < steps
         reward[there] += gamma**k * episode.reward[first[there] + k]
     terminal = (last == steps) & episode.terminated

@@ -58,7 +58,7 @@ class ReplayBuffer:
         at = {name: value[column, first] for name, value in self.held.items()}
         reward, discount, last = at["reward"], torch.full_like(at["reward"], gamma), first
         newest = (self.added[column] - 1) % self.size
-        for _ in range(1, n_step):
+        for _ in range(1, min(n_step, self.size)):
             goes_on = (self.held["over"][column, last] == 0) & (last != newest)
             last = torch.where(goes_on, (last + 1) % self.size, last)
             reward = reward + torch.where(goes_on, discount * self.held["reward"][column, last], torch.zeros_like(reward))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from bench.provenance import provenance
 from bench.record import Record
 from bench.run_folder import RunFolder, read_records
 from bench.store import RunStore
+from tasks.log import LogTask
 
 SAVE_SHARE = 0.05  # of a run's time may go into checkpoints
 Observe = Callable[[RunSpec, Record], None]
@@ -26,13 +27,32 @@ Observe = Callable[[RunSpec, Record], None]
 
 def execute(specs: Sequence[RunSpec], store: RunStore, observe: Observe) -> list[tuple[Path, list[str]]]:
     """The folder of each run and what there is to warn of, once all are finished. Those that are not yet are trained side by side, or
-    one after the other where that would change them.
+    one after the other where that would change them; what was begun together goes on together.
 
     `observe` sees every record, those of earlier calls first.
     """
-    groups = [specs] if _in_step(specs[0]) else [[spec] for spec in specs]
+    done = {spec.seed: path for spec in specs if (path := store.finished(spec)) is not None}
+    _show([spec for spec in specs if spec.seed in done], done, observe)
+    left, warnings = [spec for spec in specs if spec.seed not in done], dict[int, list[str]]()
+    for spec in left:
+        store.check_free(spec)
     with made_small():
-        return [found for group in groups for found in _together(group, store, observe)]
+        for group in _groups(left, store):
+            for folder in _together(group, store, observe):
+                done[folder.spec.seed], warnings[folder.spec.seed] = folder.path, folder.warnings
+    return [(done[spec.seed], warnings.get(spec.seed, [])) for spec in specs]
+
+
+def _groups(specs: Sequence[RunSpec], store: RunStore) -> list[list[RunSpec]]:
+    """Seeds that were last trained together; those that begin are a group as well."""
+    if not all(_in_step(spec) for spec in specs):
+        return [[spec] for spec in specs]
+    known = {spec.seed: facts.get("seeds_together", [spec.seed]) for spec in specs if (facts := store.opened_with(spec)) is not None}
+    groups: dict[tuple[int, ...], list[RunSpec]] = {}
+    for spec in specs:
+        others = next((together for together in known.values() if spec.seed in together), ())  # killed before it had a folder, if so
+        groups.setdefault(tuple(known.get(spec.seed, others)), []).append(spec)
+    return list(groups.values())
 
 
 def _in_step(spec: RunSpec) -> bool:
@@ -44,29 +64,28 @@ def _in_step(spec: RunSpec) -> bool:
     return alike or not scheduled
 
 
-def _together(specs: Sequence[RunSpec], store: RunStore, observe: Observe) -> list[tuple[Path, list[str]]]:
-    done = {spec.seed: path for spec in specs if (path := store.finished(spec)) is not None}
-    for spec in specs:
-        for record in read_records(done[spec.seed]) if spec.seed in done else ():
-            observe(spec, record)
-    left, warnings = [spec for spec in specs if spec.seed not in done], dict[int, list[str]]()
-    if left:
-        with closing(build(left)) as run, ExitStack() as opened:
-            facts = provenance() | {"seeds_together": [spec.seed for spec in left]}
-            folders = [opened.enter_context(store.open(spec, facts)) for spec in left]
-            complete = _complete(folders)
-            if not complete:
-                _take_up(run, folders)
-            for folder in folders:
-                for record in folder.records():
-                    observe(folder.spec, record)
-            if not complete:
-                _pull(run, folders, observe)
-            for folder in folders:
-                _mark(folder)
-            done |= {folder.spec.seed: folder.path for folder in folders}
-            warnings = {folder.spec.seed: folder.warnings for folder in folders}
-    return [(done[spec.seed], warnings.get(spec.seed, [])) for spec in specs]
+def _show(specs: Sequence[RunSpec], folders: Mapping[int, Path], observe: Observe) -> None:
+    """Let the records of several runs be seen, step by step."""
+    known = [(record.step, i, record) for i, spec in enumerate(specs) for record in read_records(folders[spec.seed])]
+    for _, i, record in sorted(known, key=lambda one: one[:2]):
+        observe(specs[i], record)
+
+
+def _together(specs: Sequence[RunSpec], store: RunStore, observe: Observe) -> list[RunFolder]:
+    """Train unfinished runs side by side; their folders."""
+    with closing(build(specs)) as run, ExitStack() as opened:
+        facts, task = provenance() | {"seeds_together": [spec.seed for spec in specs]}, run.evaluator.task
+        facts |= {"log": task.provenance()} if isinstance(task, LogTask) else {}
+        folders = [opened.enter_context(store.open(spec, facts)) for spec in specs]
+        complete = _complete(folders)
+        if not complete:
+            _take_up(run, folders)
+        _show(specs, {folder.spec.seed: folder.path for folder in folders}, observe)
+        if not complete:
+            _pull(run, folders, observe)
+        for folder in folders:
+            _mark(folder)
+    return folders
 
 
 def _complete(folders: list[RunFolder]) -> bool:

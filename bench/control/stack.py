@@ -152,7 +152,7 @@ class Mover:
         each = [torch.linalg.vector_norm(net.rows(gradient), dim=1) for (net, _), gradient in zip(leaves, found, strict=True)]
         norm: Tensor = torch.stack(each).norm(dim=0)
         if self.clip and bool((norm > self.clip).any()):
-            share = (self.clip / (norm + 1e-6)).clamp_max(1.0).unsqueeze(-1)
+            share = torch.where(norm > self.clip, self.clip / (norm + 1e-6), torch.ones_like(norm)).unsqueeze(-1)
             for (net, _), gradient in zip(leaves, found, strict=True):
                 net.rows(gradient).mul_(share)
         for (_, leaf), gradient in zip(leaves, found, strict=True):

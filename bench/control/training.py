@@ -58,7 +58,7 @@ class Run:
         """Yields the records that are due, by seed's row: all at the start, then after each interval of the budget; ends when all have
         spent theirs. `progress` is up to date at each yield."""
         clock, budget = _Clock(self), self.trainer.plan.budget
-        interval, eval_every = max(1, budget // self.settings.records), max(1, budget // self.settings.eval_points)
+        interval, eval_every = -(-budget // self.settings.records), -(-budget // self.settings.eval_points)
         if not self.progress[0].step and not self.trainer.count.iterations:
             yield clock.stamp(self._records(self.going, self.going))
         while self.going:
@@ -82,7 +82,8 @@ class Run:
         for row in due:
             episodes = _of_episodes(count.episodes.pop(row, []))
             probes = self.trainer.probes(row) | episodes | scores.get(row, {})
-            check(probes, self.progress[row].step, "train.lr", f"seed {seeds[row]}")
+            others = f", or leave {seeds[row]} out of --seeds, and the others go on" if len(seeds) > 1 else ""
+            check(probes, self.progress[row].step, f"train.lr{others}", f"seed {seeds[row]}")
             trained = self.evaluator.task.score(episodes["ep/return"]) if episodes else None
             samples = self.progress[row].samples
             found[row] = Record(

@@ -107,7 +107,7 @@ def _orders(rows: Priced, settings: OnPolicySettings, rule: PolicyGradient, seed
     count = rows.weight.shape[1]
     parts = 1
     if isinstance(settings, SegmentSettings):
-        parts = max(1, count // settings.batch)
+        parts = -(-count // settings.batch)
     elif isinstance(settings, EpisodeSettings):
         parts = settings.minibatches
     if rule.updates_once:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
@@ -40,9 +41,9 @@ class ValueLearning(Trainer):
         self._noise = {n: Blocks(x.kind, plan.seeds, (x.rows * batch, x.width), f"noise:{n}", BLOCK) for n, x in noise.items()}
         self._seen: tuple[Transitions, dict[str, Tensor], dict[str, Tensor]] | None = None
 
+    @abstractmethod
     def draw(self, uniform: Tensor) -> Transitions:
         """(S, b) transitions by (S, b, 2) uniform numbers."""
-        raise NotImplementedError
 
     def learn(self) -> None:
         """One gradient step of everything that the rule moves."""
@@ -165,6 +166,10 @@ class Log(ValueLearning):
             super().__init__(rule, plan, settings, worlds.space, settings.batch)
             self.log = transitions(episodes, worlds, rule.gamma, rule.n_step)
         self.facts = facts(episodes)
+
+    def tried(self, obs: Tensor, uniform: Tensor, normal: Tensor) -> Tensor:
+        """What a policy draws; where the rule has no policy but a share of random actions, nothing is at random here."""
+        return self.best(obs) if hasattr(self.rule, "epsilon") else super().tried(obs, uniform, normal)
 
     def advance(self) -> None:
         self.learn()

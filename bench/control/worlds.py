@@ -60,7 +60,7 @@ class Worlds:
         self._encode = _encoder(task.id, self.env.single_observation_space)
         self._low, self._high = _bounds(task.id, self.env.single_action_space)
         self.space = _space(self.env.single_observation_space, self.env.single_action_space)
-        self.limit = _limit(self.env)  # steps after which an episode is cut; None: never
+        self.limit = _limit(task.id, self.env)
         self.finished: list[Episode] = []  # for the caller to take and clear
 
     def reset(self) -> Floats:
@@ -173,11 +173,15 @@ class Worlds:
         return obs
 
 
-def _limit(env: Any) -> int | None:
-    """The time limit of a vector environment's columns."""
-    own = getattr(env, "max_episode_steps", None)
-    columns = getattr(env, "envs", None)
-    return own if own is not None or not columns else columns[0].spec and columns[0].spec.max_episode_steps
+def _limit(name: str, env: Any) -> int:
+    """Steps after which a vector environment's columns cut an episode. Raises ConfigError where they never do."""
+    own, columns = getattr(env, "max_episode_steps", None), getattr(env, "envs", None)
+    if own is None and columns and columns[0].spec:
+        own = columns[0].spec.max_episode_steps
+    if not own or own < 1:
+        env.close()
+        raise ConfigError(f"{name} has no time limit, so an episode may never end; set one, such as task.limit=1000")
+    return int(own)
 
 
 def _padded(actions: NDArray[Any], length: int) -> NDArray[Any]:
