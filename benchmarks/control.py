@@ -32,7 +32,7 @@ PARTS: dict[str, list[tuple[str, str, int]]] = {
     ],
     "family": [(rule, "cartpole", 100_000) for rule in ("reinforce", "grpo", "dapo", "gspo", "sapo")],
     "logs": [
-        *((rule, "cartpole_logged", 20_000) for rule in ("cql", "dqn", "bc")),
+        *((rule, "cartpole_logged", 10_000) for rule in ("cql", "dqn", "bc")),
         *((rule, "pendulum_logged", 5_000) for rule in ("cql", "sac", "bc")),
     ],
 }
