@@ -2,7 +2,8 @@
 
 The same algorithm, network, environment, budget and numbers on both sides, RL Baselines3 Zoo's, which our recipes name too. What is timed
 is training alone: no start of Python, no evaluation. Each figure is from a process of its own, and they take turns, so that a busy machine
-slows all alike; the ratios are what to read.
+slows all alike; the ratios are what to read. "Products alone" is what the matrix products of the ten take, per seed, with nothing around
+them: activations, optimizer, environment and chance come on top of it.
 
     python benchmarks/control_speed.py --sb3 PYTHON      PYTHON has stable-baselines3 2.9.2
 """
@@ -15,6 +16,7 @@ import os
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -44,6 +46,39 @@ CELLS: dict[str, dict[str, Any]] = {
     },
     "sac": {"task": "pendulum", "id": "Pendulum-v1", "budget": 10_000, "envs": 1, "settings": {"learning_rate": 1e-3}, "falling": {}},
 }
+
+
+# For each network of a rule its widths, its copies, and how often an update takes it forward, back to its weights and back to its inputs.
+Passes = tuple[list[int], int, int, int, int]
+NETWORKS: dict[str, list[Passes]] = {
+    "ppo": [([4, 64, 64, 2], 1, 1, 1, 0), ([4, 64, 64, 1], 1, 1, 1, 0)],
+    "a2c": [([4, 64, 64, 2], 1, 1, 1, 0), ([4, 64, 64, 1], 1, 1, 1, 0)],
+    "dqn": [([4, 256, 256, 2], 1, 2, 1, 0)],  # of the network and its delayed copy
+    "sac": [([3, 256, 256, 2], 1, 2, 1, 0), ([4, 256, 256, 1], 2, 3, 1, 1)],
+}
+ROWS = {"ppo": 256, "a2c": 40, "dqn": 64, "sac": 256}
+
+
+def products(rule: str, seeds: int, updates: int) -> float:
+    """CPU-seconds of the matrix products that so many updates cannot do without, and of nothing else: a bound on any way of training."""
+    import torch
+
+    torch.set_num_threads(1)
+    pairs = []
+    for widths, copies, forward, weights, inputs in NETWORKS[rule]:
+        for i, (wide, out) in enumerate(pairwise(widths)):
+            x, w = torch.rand(seeds * copies, ROWS[rule], wide), torch.rand(seeds * copies, wide, out)
+            g = torch.rand(seeds * copies, ROWS[rule], out)
+            pairs += [(x, w)] * forward + [(x.mT, g)] * weights + [(g, w.mT)] * (inputs + (weights if i else 0))
+    sample = min(updates, 300)
+    for _ in range(20):
+        for a, b in pairs:
+            torch.bmm(a, b)
+    began = time.process_time()
+    for _ in range(sample):
+        for a, b in pairs:
+            torch.bmm(a, b)
+    return (time.process_time() - began) * updates / sample
 
 
 class Unseen:
@@ -76,7 +111,8 @@ def ours(rule: str, seeds: int) -> dict[str, Any]:
         found = evaluator(run.trainer, range(seeds), [f"{seed}:end" for seed in range(seeds)])
         run.close()
     returns = [one["eval/return"] for one in found]
-    return {"cpu": cpu, "wall": wall, "returns": returns, "steps": run.trainer.count.spent}
+    bare = products(rule, seeds, run.trainer.count.updates)
+    return {"cpu": cpu, "wall": wall, "returns": returns, "steps": run.trainer.count.spent, "bare": bare}
 
 
 def called(command: list[str]) -> dict[str, Any]:
@@ -100,8 +136,8 @@ def main() -> None:
         rule, _, seeds = arguments.ours.partition(":")
         print(json.dumps(ours(rule, int(seeds))))
         return
-    print(f"| rule | steps | Stable-Baselines3 | ours, one seed | ratio | ours, {arguments.seeds} together, per seed | ratio |")
-    print("|---|---|---|---|---|---|---|", flush=True)
+    titles = ["rule", "steps", "Stable-Baselines3", "ours, one seed", "ratio", f"ours, {arguments.seeds} together, per seed", "ratio"]
+    print(f"| {' | '.join(titles)} | products alone |\n|{'---|' * (len(titles) + 1)}", flush=True)
     for rule in arguments.rules.split(","):
         print(row(rule, arguments), flush=True)
 
@@ -120,9 +156,18 @@ def row(rule: str, arguments: argparse.Namespace) -> str:
     shown = {who: f"{seconds[who]:.1f} s ({returns[who]:.0f})" for who in seconds}
     ratio = {count: f"{seconds['sb3'] / seconds[count]:.1f}" if "sb3" in seconds else "" for count in counts}
     one, many = counts
-    return (
-        f"| `{rule}` | {CELLS[rule]['budget']:,} | {shown.get('sb3', '')} | {shown[one]} | {ratio[one]} | {shown[many]} | {ratio[many]} |"
-    )
+    bare = mean(r["bare"] / len(r["returns"]) for r in each[many])
+    cells = [
+        f"`{rule}`",
+        f"{CELLS[rule]['budget']:,}",
+        shown.get("sb3", ""),
+        shown[one],
+        ratio[one],
+        shown[many],
+        ratio[many],
+        f"{bare:.1f} s",
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":
