@@ -15,7 +15,7 @@ from bench.chance import Blocks, number
 from bench.config import RunSpec
 from bench.control.build import build
 from bench.control.logs import facts
-from bench.control.run import made_small
+from bench.control.process import made_small
 from bench.control.training import Run
 from bench.control.worlds import Worlds
 from bench.errors import ConfigError

@@ -95,7 +95,7 @@ def ours(rule: str, seeds: int) -> dict[str, Any]:
     """Train so many seeds together and evaluate them once they are done; seconds of all together."""
     sys.path.insert(0, str(HERE.parent))
     from bench.control.build import build
-    from bench.control.run import made_small
+    from bench.control.process import made_small
     from bench.resolve import Request, resolve
 
     cell = CELLS[rule]

@@ -13,7 +13,7 @@ from torch import Tensor
 from algorithms.sac import SAC
 from algorithms.value import Network, Parameter, Space, Transitions
 from bench.checks.batches import Draw
-from bench.control.run import made_small
+from bench.control.process import made_small
 from bench.control.stack import Build, Mover, Net, Stack
 
 SEEDS, SPACE, ROWS = (3, 11, 7), Space(4, 2, discrete=False), 10
