@@ -17,8 +17,8 @@ def made_small() -> Iterator[None]:
     torch.set_flush_denormal(True)
     try:
         libc = ctypes.CDLL(None)
-        for option in (-1, -3):  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD: giving pages back and fetching them anew costs more than a product
-            libc.mallopt(option, 2**30)
+        libc.mallopt(-1, 2**30)  # M_TRIM_THRESHOLD: giving pages back and fetching them anew costs more than a product
+        libc.mallopt(-3, 2**25)  # M_MMAP_THRESHOLD, at its largest; else each larger tensor has pages of its own
     except (OSError, AttributeError):  # another C library
         pass
     try:
