@@ -195,7 +195,7 @@ def check(
     against: Annotated[
         str, typer.Option(help="Compare with a peer's own functions: trl, verl, sb3 or d3rlpy. Without NAME, all it has.")
     ] = "",
-    markdown: Annotated[bool, typer.Option("--markdown", help="With --against: print the tables the README holds.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="With --against: print the tables of docs/conformance.md.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run the contracts every plug-in of its kind must keep; exit code 1 where one is broken."""

@@ -15,3 +15,16 @@ settings.load_profile("fixed")
 def chance_is_fixed() -> None:
     """The global generator starts the same for every test, so that no test passes by the order it runs in."""
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def there(peer: str) -> str:
+    """The peer's name, where it is installed."""
+    from bench.errors import MissingError
+    from bench.peers import PEERS
+
+    try:
+        PEERS[peer].require()
+    except MissingError as missing:
+        pytest.skip(str(missing))
+    return peer

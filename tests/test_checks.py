@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import pytest
+from breaking import broken_by
 from pandas import DataFrame
 
 from bench import checks, registry
@@ -66,16 +67,6 @@ def test_a_crash_is_an_outcome(cls: type[Metric], failed: str, monkeypatch: pyte
     assert len(outcomes) == (1 if cls is NeedsASetting else len(checks.contracts("metrics")))
 
 
-def broken_by(metric: Metric) -> set[str]:
-    found = set()
-    for _, contract in checks.contracts("metrics"):
-        try:
-            contract(metric)
-        except Exception:
-            found.add(contract.__name__)
-    return found
-
-
 @dataclass(frozen=True, kw_only=True)
 class Untold(FinalScore):
     better: ClassVar[Any] = "more"
@@ -129,4 +120,4 @@ class SpoilsTheCurve(FinalScore):
     ids=lambda x: type(x).__name__,
 )
 def test_metric_contracts_catch(metric: Metric, expected: set[str]) -> None:
-    assert broken_by(metric) == expected
+    assert broken_by(metric, checks.contracts("metrics")) == expected

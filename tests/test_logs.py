@@ -157,11 +157,16 @@ def test_collecting_again_gives_the_same_bytes(kind: type[ShippedLog], tmp_path:
 
 @pytest.mark.slow
 def test_a_shipped_log_can_be_made_again(tmp_path: Path) -> None:
+    """To the byte where it was made; elsewhere training may round otherwise, but what was done at random is the same."""
     told, made = CartPoleLogged().provenance(), collect("cartpole_logged", tmp_path, 12345)
-    if made["made_on"] != told["made_on"]:
-        pytest.skip("other versions, or another machine, may round otherwise")
-    assert made == told
-    assert (tmp_path / "cartpole.npz").read_bytes() == CartPoleLogged.path().with_suffix(".npz").read_bytes()
+    for mine, shipped in zip(
+        list(read(tmp_path / "cartpole"))[: int(told["parts"][0]["episodes"])], CartPoleLogged().episodes(), strict=False
+    ):
+        assert mine.action.tolist() == shipped.action.tolist() and mine.terminated == shipped.terminated
+        numpy.testing.assert_allclose(mine.obs, shipped.obs, rtol=1e-5, atol=1e-6)
+    if made["made_on"] == told["made_on"]:
+        assert made == told
+        assert (tmp_path / "cartpole.npz").read_bytes() == CartPoleLogged.path().with_suffix(".npz").read_bytes()
 
 
 def test_what_is_no_shipped_log_cannot_be_made_again(tmp_path: Path) -> None:

@@ -10,12 +10,12 @@ from typing import Any, TypeVar, get_args, get_type_hints
 import numpy as np
 import pytest
 import torch
+from peered import agree, with_peers
 from torch import Tensor, nn
 
 from algorithms.value import ValueRule
 from bench.checks import batches
-from bench.errors import MissingError
-from bench.peers import PEERS, compare, valued
+from bench.peers import PEERS, valued
 from bench.peers.compared import cases, chance, recorded, segments
 from bench.peers.valued import ACTIONS, OBSERVATION, Posed, ValueCounterpart, loss_apart, transitions
 from bench.registry import load, names
@@ -162,26 +162,6 @@ FORMULAS = [
     ("d3rlpy", "bc", "algorithms.bc:BC.error"),
     ("d3rlpy", "tanh density", "algorithms.tanh_gaussian:log_slope"),
 ]
-
-
-def with_peers(test: Test) -> Test:
-    """Needs one of them; what it warns of is its own affair."""
-    return pytest.mark.oracle(pytest.mark.filterwarnings("ignore")(test))  # type: ignore[no-any-return]
-
-
-@pytest.fixture
-def there(peer: str) -> str:
-    """The peer's name, where it is installed."""
-    try:
-        PEERS[peer].require()
-    except MissingError as missing:
-        pytest.skip(str(missing))
-    return peer
-
-
-def agree(peer: str, rule: str) -> bool:
-    """Whether everything does that is not different by design."""
-    return all(each.holds for each in compare(peer, rule) if not each.by_design)
 
 
 def comparable(peer: str, rule: str) -> bool:
