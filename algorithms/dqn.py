@@ -73,6 +73,9 @@ class DQN(ValueRule):
         gone = min(1.0, spent / self.epsilon_share) if self.epsilon_share else 1.0
         return self.epsilon_start + gone * (self.epsilon_end - self.epsilon_start)
 
+    def chance(self, spent: float) -> dict[str, float]:
+        return {"epsilon": self.epsilon(spent)}
+
     def explore(self, nets: Networks, obs: Tensor, space: Space, uniform: Tensor, normal: Tensor, spent: float) -> Tensor:
         values = self.values(nets["q"](obs))
         other = (uniform[..., 1] * values.shape[-1]).long()

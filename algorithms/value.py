@@ -119,6 +119,10 @@ class ValueRule(Rule, ABC):
     def explore(self, nets: Networks, obs: Tensor, space: Space, uniform: Tensor, normal: Tensor, spent: float) -> Tensor:
         """The action to try in each state, from (..., B, 2) uniform and (..., B, A) normal numbers; `spent` is the share of the budget."""
 
+    def chance(self, spent: float) -> dict[str, float]:
+        """By name, how much of `explore` is at random after this share of the budget; none for a rule with a policy to draw from."""
+        return {}
+
     def value(self, nets: Networks, obs: Tensor, action: Tensor) -> Tensor | None:
         """(..., B) what the rule takes an action to be worth; None for a rule without values."""
         return None

@@ -135,9 +135,7 @@ class Replay(ValueLearning):
 
     def probes(self, row: int) -> dict[str, float]:
         found = super().probes(row) | {"buffer/size": self.buffer.filled(row)}
-        if hasattr(self.rule, "epsilon"):
-            found["epsilon"] = self.rule.epsilon(self.count.spent / self.plan.budget)
-        return found
+        return found | self.rule.chance(self.count.spent / self.plan.budget)
 
     def state(self, row: int) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
         tensors, known = super().state(row)
@@ -169,7 +167,7 @@ class Log(ValueLearning):
 
     def tried(self, obs: Tensor, uniform: Tensor, normal: Tensor) -> Tensor:
         """What a policy draws; where the rule has no policy but a share of random actions, nothing is at random here."""
-        return self.best(obs) if hasattr(self.rule, "epsilon") else super().tried(obs, uniform, normal)
+        return self.best(obs) if self.rule.chance(1.0) else super().tried(obs, uniform, normal)
 
     def advance(self) -> None:
         self.learn()
