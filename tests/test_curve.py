@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from matplotlib.offsetbox import AnchoredOffsetbox
 
 from bench.errors import StoreError
 from bench.record import Record
@@ -144,3 +145,10 @@ def test_what_only_evaluations_know_is_a_line_through_them() -> None:
 def test_a_score_that_is_a_return_is_called_so() -> None:
     records = [replace(controlled(step, {"eval/return": 20.0}), eval_score=20.0 + step if step % 5 == 0 else None) for step in range(11)]
     assert figure_of(records, "PPO", "environment steps").axes[0].get_title(loc="right") == "mean return"
+
+
+@pytest.mark.parametrize(("end", "place"), [(-0.5, 1), (0.9, 4)])  # matplotlib's codes of the upper and the lower right
+def test_the_lines_names_keep_away_from_where_the_lines_end(end: float, place: int) -> None:
+    records = [replace(record(step), train_score=0.45 * end, eval_score=step * end / 10) for step in range(11)]
+    (names,) = (child for child in figure_of(records, "SAC").axes[0].get_children() if isinstance(child, AnchoredOffsetbox))
+    assert names.loc == place

@@ -146,8 +146,8 @@ def _score(axis: Axes, records: Sequence[Record]) -> None:
         axis.annotate(
             f"{judged[-1][1]:.2f}", judged[-1], (0, lift), textcoords="offset points", ha=side, color=BLUE, fontsize=9, fontweight="bold"
         )
-    late = values[len(trained) * 2 // 3 : len(trained)] or values
-    low = bool(late) and sum(late) / len(late) < bottom + 0.4 * (top - bottom)
+    late = [(value - bottom) / (top - bottom) for line in (trained, judged, believed) for _, value in line[len(line) // 2 :]]
+    low = sum(height < 0.2 for height in late) > sum(height > 0.8 for height in late)
     mine = "evaluated" if any("eval/return" in record.probes for record in records) else "held-out"
     names = [("believed", ORANGE)] * bool(believed) + [(mine, BLUE)] * bool(judged) + [("training", "#5f9fc4")] * bool(trained)
     _names(axis, names, "upper right" if low else "lower right")
