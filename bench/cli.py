@@ -122,7 +122,11 @@ def _execute(specs: list[RunSpec], store: RunStore, as_json: bool) -> None:
 
     if as_json:
         many = len(specs) > 1
-        show = lambda spec, record: print(json.dumps(({"seed": spec.seed} if many else {}) | asdict(record)), flush=True)  # noqa: E731
+
+        def show(spec: RunSpec, record: Record) -> None:
+            named = {"seed": spec.seed} if many else {}
+            print(json.dumps(named | {k: v for k, v in asdict(record).items() if k != "items"}), flush=True)
+
         for spec, result in zip(specs, execute_seeds(specs, store, show), strict=True):
             print(
                 json.dumps(

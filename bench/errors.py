@@ -32,6 +32,11 @@ class StoreError(BenchError):
 class DivergedError(BenchError):
     """Training left the finite numbers."""
 
+    def __init__(self, message: str, seed: int | None = None) -> None:
+        """`seed`: whose training it was, where several train together."""
+        super().__init__(message)
+        self.seed = seed
+
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> ConfigError:
     """The error for a misspelt name: the nearest known one, then all of them."""

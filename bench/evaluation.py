@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from math import comb
 
 from bench.policy import Policy
+from bench.record import Items, Judged
 from bench.rollout import Group, collect
 from bench.samplers.base import Session
 from bench.verifying import Verifier
@@ -38,6 +40,12 @@ def evaluate(
 ) -> dict[str, float]:
     """The summary of n completions of each problem at temperature 1."""
     return summary(collect(policy, session, verifier, held_out, n, limit, seed))
+
+
+def judged(groups: Sequence[Group]) -> Judged:
+    """The summary, and the mean verdict on each problem."""
+    key = hashlib.sha256("\n".join(repr((g.problem.id, g.problem.prompt, g.problem.answer)) for g in groups).encode()).hexdigest()[:12]
+    return Judged(summary(groups), Items(key, tuple(sum(s.correct for s in g.scores) / len(g.scores) for g in groups)))
 
 
 def summary(groups: Sequence[Group]) -> dict[str, float]:

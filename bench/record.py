@@ -6,6 +6,22 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
+class Items:
+    """The score of each held-out item at one evaluation: problems of text, episodes on Gymnasium. Equal keys, the same items in order."""
+
+    key: str
+    scores: tuple[float, ...]  # in the unit of `Record.eval_score`, which is their mean
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What one evaluation found."""
+
+    probes: dict[str, float]
+    items: Items
+
+
+@dataclass(frozen=True)
 class Record:
     """The state of a run after `step` rollout batches, or so many evenly spaced intervals on Gymnasium. Counts are cumulative and
     include what a rule discarded."""
@@ -20,3 +36,4 @@ class Record:
     train_score: float | None  # mean verdict of this step's completions, before any filtering; of the episodes finished since the last
     eval_score: float | None = None  # held-out pass@1, or the deterministic policy's score on its own episodes, where this step evaluated
     probes: dict[str, float] = field(default_factory=dict)  # a probe without meaning is absent, never 0
+    items: Items | None = field(default=None, compare=False)  # where this step evaluated; written, and read apart

@@ -15,7 +15,7 @@ from bench import evaluation, registry, reward_model
 from bench.checkpoint import Checkpoint
 from bench.config import CONTROL, RewardSettings, RunSpec, TrainSettings
 from bench.control import run as control
-from bench.errors import ConfigError, MissingError
+from bench.errors import ConfigError, DivergedError, MissingError
 from bench.loops.progress import Progress
 from bench.loops.setup import Plan, learner
 from bench.loops.training import train
@@ -69,7 +69,11 @@ def _alone(spec: RunSpec, store: RunStore, observe: Callable[[RunSpec, Record], 
             observe(spec, record)
         return path, []
     with Work(spec) as work, store.open(spec, provenance()) as folder:
-        _go_on(spec, folder, work, lambda record: observe(spec, record))
+        try:
+            _go_on(spec, folder, work, lambda record: observe(spec, record))
+        except DivergedError as error:
+            folder.fail("diverged", str(error))
+            raise
         return folder.path, folder.warnings
 
 

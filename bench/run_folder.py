@@ -10,22 +10,24 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from bench import checkpoint as checkpoints
 from bench import files
 from bench.checkpoint import Checkpoint
 from bench.config import RunSpec
 from bench.errors import StoreError
-from bench.record import Record
+from bench.record import Items, Record
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-CURVE, TIMING, SAMPLES = "curve.jsonl", "timing.jsonl", "samples.jsonl"
-LOGS = (SAMPLES, TIMING, CURVE)  # in writing order: a line of the curve implies that its companions are there
+CURVE, TIMING, SAMPLES, ITEMS = "curve.jsonl", "timing.jsonl", "samples.jsonl", "items.jsonl"
+DONE, FAILED = "done.json", "failed.json"
+LOGS = (SAMPLES, ITEMS, TIMING, CURVE)  # in writing order: a line of the curve implies that its companions are there
 TIMES = ("seconds", "cpu_seconds")
-FIELDS = tuple(field.name for field in dataclasses.fields(Record) if field.name != "probes")
+Failure = Literal["diverged", "error", "memory", "killed"]
+FIELDS = tuple(field.name for field in dataclasses.fields(Record) if field.name not in ("probes", "items"))
 COLUMNS = ("table", "algorithm", "run_id", "seed", *FIELDS)
 
 
@@ -57,6 +59,7 @@ class RunFolder:
             raise ValueError(f"step {record.step} does not come after step {self._last}, the last one of {self.path / CURVE}")
         curve, timing = _split(record)
         texts = {SAMPLES: "".join(files.canonical({"step": record.step, **sample}) + "\n" for sample in samples or [])}
+        texts |= {ITEMS: "" if record.items is None else files.canonical({"step": record.step, **asdict(record.items)}) + "\n"}
         texts |= {TIMING: files.canonical(timing) + "\n", CURVE: files.canonical(curve) + "\n"}
         for name in LOGS:
             with files.guarded(self.path / name):
@@ -119,7 +122,8 @@ class RunFolder:
                 message = f"{path} has {size} bytes, but the checkpoint covers {length}: it was cut from outside"
                 raise StoreError(f"{message}; remove {self.path} to run from the start")
         with files.guarded(self.path):
-            (self.path / "done.json").unlink(missing_ok=True)
+            for name in (DONE, FAILED):
+                (self.path / name).unlink(missing_ok=True)
             checkpoints.keep_only(self.path / "checkpoint", checkpoint.step if checkpoint else None)
             for name in LOGS:
                 if (self.path / name).exists():
@@ -129,9 +133,18 @@ class RunFolder:
     def finish(self, summary: dict[str, Any]) -> None:
         """Marks the run as finished. Raises ValueError for a summary that is not JSON."""
         text = files.canonical({"records": len(self.records()), "summary": summary})
-        with files.guarded(self.path / "done.json"):
+        with files.guarded(self.path / DONE):
             self._sync_logs()
-            files.replace(self.path / "done.json", text)
+            files.replace(self.path / DONE, text)
+
+    def fail(self, kind: Failure, error: str) -> None:
+        """Marks the run as failed, with the reason. The mark goes when the run goes on.
+
+        "diverged" is an end: the same specification would diverge again. "error" may be mended, "memory" and "killed" may not come back.
+        """
+        with files.guarded(self.path / FAILED):
+            self._sync_logs()
+            files.replace(self.path / FAILED, files.canonical({"kind": kind, "error": error}))
 
     def records(self) -> list[Record]:
         """Raises StoreError for a corrupt curve."""
@@ -168,7 +181,8 @@ def _split(record: Record) -> tuple[dict[str, Any], dict[str, Any]]:
     for name, value in {**{k: getattr(record, k) for k in FIELDS}, **probes}.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{name} is {value} at step {record.step}; a value without meaning is absent, never {value}")
-    curve = asdict(replace(record, probes=probes))
+    curve = asdict(replace(record, probes=probes, items=None))
+    del curve["items"]
     timing = {"step": record.step, **{name: curve.pop(name) for name in TIMES}}
     return curve, timing
 
@@ -189,7 +203,21 @@ def read_records(folder: Path) -> list[Record]:
 def read_summary(folder: Path) -> dict[str, Any] | None:
     """The summary of a finished run; None before that."""
     try:
-        held = json.loads((folder / "done.json").read_bytes())
+        held = json.loads((folder / DONE).read_bytes())
         return dict(held["summary"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def read_failure(folder: Path) -> tuple[str, str] | None:
+    """The kind and the text of the failure that a run is marked with."""
+    try:
+        held = json.loads((folder / FAILED).read_bytes())
+        return str(held["kind"]), str(held["error"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def read_items(folder: Path) -> list[tuple[int, Items]]:
+    """Step and item scores of each evaluation; none for runs of versions that kept none. Raises StoreError for a corrupt file."""
+    return [(line["step"], Items(line["key"], tuple(line["scores"]))) for line in files.lines(folder / ITEMS)]

@@ -17,12 +17,12 @@ from bench import files
 from bench.config import RunSpec
 from bench.errors import StoreError, unknown
 from bench.record import Record
-from bench.run_folder import COLUMNS, FIELDS, LOGS, SAMPLES, RunFolder, read_records, read_summary
+from bench.run_folder import COLUMNS, FIELDS, LOGS, SAMPLES, RunFolder, read_failure, read_records, read_summary
 
 if TYPE_CHECKING:
     import pandas
 
-State = Literal["finished", "running", "stopped", "broken"]
+State = Literal["finished", "running", "stopped", "failed", "broken"]
 FILTERS = ("table", "algorithm", "task", "tier", "sampler", "model", "seed", "run_id", "state")
 
 
@@ -38,7 +38,8 @@ class RunInfo:
     last: Record | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)  # of a finished run
-    error: str | None = None  # why the folder is broken
+    error: str | None = None  # why the folder is broken, or the run failed
+    failure: str | None = None  # of a failed run: diverged, error, memory or killed
 
     def records(self) -> list[Record]:
         """Raises StoreError for a corrupt curve."""
@@ -199,9 +200,12 @@ def _inspect(folder: Path) -> RunInfo:
         spec, records, summary = RunSpec.from_json(held["spec"]), read_records(folder), read_summary(folder)
     except (StoreError, KeyError, TypeError, ValueError) as error:
         return RunInfo(folder.name, folder, "broken", error=str(error))
-    state: State = "running" if files.locked(folder) else "finished" if summary is not None else "stopped"
+    failure, why = read_failure(folder) or (None, None)
+    ended: State = "finished" if summary is not None else "stopped" if failure is None else "failed"
+    state: State = "running" if files.locked(folder) else ended
     provenance = {**held["provenance"], "resumed": held.get("resumed", [])}
-    return RunInfo(folder.name, folder, state, spec, len(records), records[-1] if records else None, provenance, summary or {})
+    last = records[-1] if records else None
+    return RunInfo(folder.name, folder, state, spec, len(records), last, provenance, summary or {}, why, failure)
 
 
 def _matches(info: RunInfo, wanted: Mapping[str, Any]) -> bool:

@@ -87,7 +87,7 @@ def test_the_score_is_the_mean_of_exactly_one_episode_from_each_start(evaluator:
     totals = [paid(number, 0) for number in numbers(evaluator)]
     lengths = [LENGTHS[number % len(LENGTHS)] for number in numbers(evaluator)]
     assert len(set(lengths)) > 2 and len(totals) == EPISODES
-    for one in found:
+    for one in (judged.probes for judged in found):
         assert one["eval/return"] == pytest.approx(numpy.mean(totals))
         assert one["eval/return_std"] == pytest.approx(numpy.std(totals))
         assert one["eval/length"] == pytest.approx(numpy.mean(lengths))
@@ -99,7 +99,7 @@ def test_the_surest_and_the_exploring_policy_are_both_reported(evaluator: Evalua
     found = evaluator(Told(), [0, 1, 2], NAMES)
     sure, free = (numpy.mean([paid(number, action) for number in numbers(evaluator)]) for action in (0, 1))
     assert sure != free
-    for one in found:
+    for one in (judged.probes for judged in found):
         assert one["eval/return"] == one["eval/score"] == pytest.approx(sure)
         assert one["eval/return_stochastic"] == one["eval/score_stochastic"] == pytest.approx(free)
 
@@ -114,7 +114,7 @@ class Scaled(Gym):
 
 def test_scores_lie_between_the_tasks_floor_and_its_ceiling() -> None:
     with closing(Evaluator(Scaled(id=NAME), EPISODES)) as evaluator:
-        found = evaluator(Told(), [0], NAMES[:1])[0]
+        found = evaluator(Told(), [0], NAMES[:1])[0].probes
     assert found["eval/return"] != found["eval/score"]
     assert found["eval/score"] == pytest.approx((found["eval/return"] - 2) / 10)
     assert found["eval/score_stochastic"] == pytest.approx((found["eval/return_stochastic"] - 2) / 10)
@@ -209,7 +209,7 @@ def test_evaluation_repeats_itself_and_takes_no_chance_from_outside(make: Any, t
         torch.manual_seed(2)
         assert evaluator(trainer, [0, 1, 2], NAMES) == first and other(trainer, [0, 1, 2], NAMES) == first
         changed = evaluator(trainer, [0, 1, 2], ["3:1", "11:1", "7:1"])
-    for one, two in zip(first, changed, strict=True):
+    for one, two in ((a.probes, b.probes) for a, b in zip(first, changed, strict=True)):
         assert one["eval/return_stochastic"] != two["eval/return_stochastic"]
         assert {k: v for k, v in one.items() if "stochastic" not in k} == {k: v for k, v in two.items() if "stochastic" not in k}
 
@@ -221,11 +221,12 @@ def test_a_seed_is_evaluated_the_same_alone_as_beside_others(make: Any) -> None:
         trainer.advance()
     with closing(Evaluator(CartPole(), 3)) as evaluator:
         together = evaluator(trainer, [0, 1, 2], NAMES)
-        assert together[1]["eval/return_stochastic"] != together[2]["eval/return_stochastic"]
+        assert together[1].probes["eval/return_stochastic"] != together[2].probes["eval/return_stochastic"]
         for rows in ([1], [2, 0]):
             alone = evaluator(trainer, rows, [NAMES[row] for row in rows])
             for row, found in zip(rows, alone, strict=True):
-                assert found == pytest.approx(together[row], rel=1e-5)
+                assert found.probes == pytest.approx(together[row].probes, rel=1e-5)
+                assert found.items == together[row].items
 
 
 def test_the_surest_policy_plays_as_in_single_environments() -> None:
@@ -246,8 +247,10 @@ def test_the_surest_policy_plays_as_in_single_environments() -> None:
                 obs, _, terminated, truncated, _ = env.step(int(trainer.best(states)[row, 0]))
                 over, length = terminated or truncated, length + 1
             lengths.append(length)
-        assert found[row]["eval/return"] == found[row]["eval/length"] == pytest.approx(numpy.mean(lengths))
-        assert found[row]["eval/score"] == pytest.approx((numpy.mean(lengths) - 22) / (500 - 22))
+        of = found[row].probes
+        assert of["eval/return"] == of["eval/length"] == pytest.approx(numpy.mean(lengths))
+        assert of["eval/score"] == pytest.approx((numpy.mean(lengths) - 22) / (500 - 22))
+        assert found[row].items.scores == pytest.approx([(length - 22) / (500 - 22) for length in lengths])
 
 
 def test_evaluation_starts_where_no_training_does() -> None:
@@ -275,13 +278,13 @@ def test_overestimation_is_the_value_less_the_return_that_followed(evaluator: Ev
             later = step.reward + GAMMA * later
             excess.append(10 + step.obs[1] - later)
     assert {number % 3 == 1 for number in numbers(evaluator)} == {True, False}
-    for one in found:
+    for one in (judged.probes for judged in found):
         assert one["q/overestimation"] == pytest.approx(numpy.mean(excess), rel=1e-4)
-    assert evaluator(trainer, [2], ["7:0"])[0]["q/overestimation"] == pytest.approx(numpy.mean(excess), rel=1e-4)
+    assert evaluator(trainer, [2], ["7:0"])[0].probes["q/overestimation"] == pytest.approx(numpy.mean(excess), rel=1e-4)
 
 
 def test_rules_without_action_values_overestimate_nothing(evaluator: Evaluator) -> None:
-    assert "q/overestimation" not in evaluator(Told(), [0], NAMES[:1])[0]
+    assert "q/overestimation" not in evaluator(Told(), [0], NAMES[:1])[0].probes
 
 
 def test_a_run_is_evaluated_at_its_start_its_end_and_evenly_between() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from bench.errors import ConfigError, DivergedError
 from bench.record import Record
 from bench.resolve import BASES, Request, resolve
 from bench.run import Work, execute
+from bench.run_folder import read_items
 from bench.store import RunStore
 from tasks.base import Problem, Score
 from tasks.last_digit import LastDigit
@@ -132,7 +134,8 @@ def test_a_run_that_diverges_says_so_and_keeps_what_was_recorded(
         with pytest.raises(DivergedError, match=says):
             execute(wanted, store, lambda record: None)
     (info,) = store.runs()
-    assert (info.state, [r.step for r in info.records()]) == ("stopped", [0, 1])
+    assert (info.state, [r.step for r in info.records()]) == ("failed", [0, 1])
+    assert info.failure == "diverged" and info.error is not None and re.search(says, info.error)
 
 
 def test_a_reward_model_that_diverges_says_so_before_it_pays(tmp_path: Path) -> None:
@@ -179,3 +182,15 @@ def test_the_specification_records_every_setting() -> None:
     assert wanted.task.settings == {"digits": 4}
     assert wanted.model.name == "base:last_digit"
     assert len(wanted.model.settings["digest"]) == 12
+
+
+def test_what_each_held_out_problem_scored_is_kept_and_goes_with_its_record(tmp_path: Path) -> None:
+    result = execute(spec(), RunStore(tmp_path), lambda record: None)
+    kept = read_items(result.folder)
+    assert [step for step, _ in kept] == [r.step for r in result.records if r.eval_score is not None]
+    assert len({items.key for _, items in kept}) == 1
+    for (_, items), score in zip(kept, (r.eval_score for r in result.records if r.eval_score is not None), strict=True):
+        assert len(items.scores) == 8 and sum(items.scores) / 8 == pytest.approx(score)
+    other = execute(spec("grpo", seed=1), RunStore(tmp_path), lambda record: None)
+    assert read_items(other.folder)[0][1].key == kept[0][1].key
+    assert "items" not in json.loads((result.folder / "curve.jsonl").read_text().splitlines()[0])

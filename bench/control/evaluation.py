@@ -12,6 +12,7 @@ from torch import Tensor
 from bench.chance import Blocks, number
 from bench.control.setup import Trainer
 from bench.control.worlds import Episode, Worlds
+from bench.record import Items, Judged
 from tasks.env import EnvTask
 
 BLOCK = 64  # steps for which random numbers are drawn at a time
@@ -38,14 +39,16 @@ class Evaluator:
         self.task, self.episodes = replace(task, autoreset="disabled"), episodes
         self._worlds: dict[int, Worlds] = {}  # by the number of seeds evaluated together
 
-    def __call__(self, trainer: Trainer, rows: Sequence[int], names: Sequence[str]) -> list[dict[str, float]]:
-        """Scores and probes of the seeds in `rows`; `names` seeds the chance of each one's stochastic policy."""
+    def __call__(self, trainer: Trainer, rows: Sequence[int], names: Sequence[str]) -> list[Judged]:
+        """Scores, probes and episodes of the seeds in `rows`; `names` seeds the chance of each one's stochastic policy."""
         with torch.no_grad():
             sure = self._play(trainer, rows, None)
             free = self._play(trainer, rows, names)
             found = [self._summary(sure, row) | self._explored(free, row) for row in range(len(rows))]
             excess = _overestimation(trainer, sure, rows)
-        return found if excess is None else [one | {"q/overestimation": float(x)} for one, x in zip(found, excess, strict=True)]
+        if excess is not None:
+            found = [one | {"q/overestimation": float(x)} for one, x in zip(found, excess, strict=True)]
+        return [Judged(one, self._items(sure, row)) for row, one in enumerate(found)]
 
     def close(self) -> None:
         """Give back what the environments hold."""
@@ -81,6 +84,9 @@ class Evaluator:
 
     def _of(self, played: Played, row: int) -> list[Episode]:
         return played.episodes[row * self.episodes : (row + 1) * self.episodes]
+
+    def _items(self, played: Played, row: int) -> Items:
+        return Items(f"{self.task.id} x {self.episodes}", tuple(self.task.score(e.total) for e in self._of(played, row)))
 
     def _summary(self, played: Played, row: int) -> dict[str, float]:
         each = self._of(played, row)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from bench.config import RunSpec
@@ -13,6 +13,7 @@ from bench.control.build import build
 from bench.control.process import made_small
 from bench.control.training import Run
 from bench.control_settings import EpisodeSettings, ReplaySettings
+from bench.errors import DivergedError
 from bench.provenance import provenance
 from bench.record import Record
 from bench.run_folder import RunFolder, read_records
@@ -80,10 +81,23 @@ def _together(specs: Sequence[RunSpec], store: RunStore, observe: Observe) -> li
             saving.take_up(run, folders)
         _show(specs, {folder.spec.seed: folder.path for folder in folders}, observe)
         if not complete:
-            _pull(run, folders, observe)
+            with _marked(folders):
+                _pull(run, folders, observe)
         for folder in folders:
             saving.mark(folder)
     return folders
+
+
+@contextmanager
+def _marked(folders: Sequence[RunFolder]) -> Iterator[None]:
+    """Marks the seed that diverges; those beside it are only stopped."""
+    try:
+        yield
+    except DivergedError as error:
+        for folder in folders:
+            if folder.spec.seed == error.seed:
+                folder.fail("diverged", str(error))
+        raise
 
 
 def _pull(run: Run, folders: list[RunFolder], observe: Observe) -> None:

@@ -81,9 +81,10 @@ class Run:
         found = {}
         for row in due:
             episodes = _of_episodes(count.episodes.pop(row, []))
-            probes = self.trainer.probes(row) | episodes | scores.get(row, {})
+            judged = scores.get(row)
+            probes = self.trainer.probes(row) | episodes | ({} if judged is None else judged.probes)
             others = f", or leave {seeds[row]} out of --seeds, and the others go on" if len(seeds) > 1 else ""
-            check(probes, self.progress[row].step, f"train.lr{others}", f"seed {seeds[row]}")
+            check(probes, self.progress[row].step, f"train.lr{others}", seeds[row])
             trained = self.evaluator.task.score(episodes["ep/return"]) if episodes else None
             samples = self.progress[row].samples
             found[row] = Record(
@@ -97,6 +98,7 @@ class Run:
                 train_score=trained,
                 eval_score=probes.get("eval/score"),
                 probes=probes,
+                items=None if judged is None else judged.items,
             )
         return found
 

@@ -48,11 +48,13 @@ def of_updates(rule: PolicyGradient, seen: Sequence[Seen], grad_clip: float) -> 
     return divergence(of) | _gates(rule, of) | _credit(of) | norms([s.grad_norm for s in seen], grad_clip)
 
 
-def check(found: dict[str, float], step: int, rates: str = "train.lr", who: str = "training") -> None:
-    """Raises DivergedError where a probe of this step is not finite; the remedy is to lower `rates`."""
+def check(found: dict[str, float], step: int, rates: str = "train.lr", seed: int | None = None) -> None:
+    """Raises DivergedError where a probe of this step is not finite; the remedy is to lower `rates`. `seed`: of training
+    beside others."""
+    who = "training" if seed is None else f"seed {seed}"
     for name, value in found.items():
         if not math.isfinite(value):
-            raise DivergedError(f"{who} diverged at step {step} ({name} is {value:g}); lower {rates}")
+            raise DivergedError(f"{who} diverged at step {step} ({name} is {value:g}); lower {rates}", seed)
 
 
 def joined(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:

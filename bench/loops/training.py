@@ -9,12 +9,12 @@ from itertools import islice
 
 from algorithms.base import PolicyGradient
 from algorithms.preference import Preference
-from bench.evaluation import summary
+from bench.evaluation import judged
 from bench.loops import policy_gradient, preference, probes
 from bench.loops.filling import fill
 from bench.loops.progress import Progress
 from bench.loops.setup import Learner, Plan
-from bench.record import Record
+from bench.record import Judged, Record
 from bench.rollout import Group, collect
 
 EXAMPLES = 2  # completions of each step that are kept for reading
@@ -30,7 +30,7 @@ def train(learner: Learner, plan: Plan, progress: Progress) -> Iterator[Record]:
     stream = islice(plan.task.problems("train", plan.seed), progress.drawn, None)
     if progress.step == 0:
         known = {} if learner.reward_model is None else learner.reward_model.quality()
-        yield clock.stamp(_record(progress, 0.0, known | _evaluation(learner, plan, progress)))
+        yield clock.stamp(_record(progress, 0.0, known, _evaluation(learner, plan, progress)))
     while True:
         before, progress.step = progress.samples, progress.step + 1
         sampled, kept, found = fill(learner, plan, progress, stream)
@@ -39,9 +39,9 @@ def train(learner: Learner, plan: Plan, progress: Progress) -> Iterator[Record]:
         probes.check(found, progress.step, rates)
         progress.examples = [example for group in sampled[:EXAMPLES] for example in group.examples(progress.step, 1)]
         due = progress.samples // plan.eval_every > before // plan.eval_every or before < plan.allowance <= progress.samples
-        evaluated = _evaluation(learner, plan, progress) if due else {}
+        evaluated = _evaluation(learner, plan, progress) if due else None
         score = sum(s.correct for g in sampled for s in g.scores) / sum(len(g.scores) for g in sampled)
-        yield clock.stamp(_record(progress, score, found | evaluated))
+        yield clock.stamp(_record(progress, score, found, evaluated))
 
 
 def _learn(learner: Learner, plan: Plan, progress: Progress, groups: list[Group]) -> dict[str, float]:
@@ -52,14 +52,15 @@ def _learn(learner: Learner, plan: Plan, progress: Progress, groups: list[Group]
     return policy_gradient.learn(learner, learner.rule, plan, progress, groups)
 
 
-def _evaluation(learner: Learner, plan: Plan, progress: Progress) -> dict[str, float]:
+def _evaluation(learner: Learner, plan: Plan, progress: Progress) -> Judged:
     settings, seed = plan.settings, f"evaluate:{plan.seed}:{progress.step}"
     groups = collect(learner.policy, learner.looking, learner.verifier, plan.held_out, settings.eval_completions, plan.limit, seed)
-    found = summary(groups)
-    return found if learner.reward_model is None else found | learner.reward_model.opinion(groups)
+    found = judged(groups)
+    return found if learner.reward_model is None else replace(found, probes=found.probes | learner.reward_model.opinion(groups))
 
 
-def _record(progress: Progress, train_score: float, found: dict[str, float]) -> Record:
+def _record(progress: Progress, train_score: float, found: dict[str, float], evaluated: Judged | None) -> Record:
+    probes = found if evaluated is None else found | evaluated.probes
     return Record(
         step=progress.step,
         samples=progress.samples,
@@ -69,8 +70,9 @@ def _record(progress: Progress, train_score: float, found: dict[str, float]) -> 
         seconds=0.0,
         cpu_seconds=0.0,
         train_score=train_score,
-        eval_score=found.get("eval/pass@1"),
-        probes=found,
+        eval_score=probes.get("eval/pass@1"),
+        probes=probes,
+        items=None if evaluated is None else evaluated.items,
     )
 
 
