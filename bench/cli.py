@@ -1,22 +1,14 @@
-"""The command line: parsing and messages only. Everything heavy is imported by the command that needs it."""
+"""The command line. What a command does stands in `bench.commands`."""
 
 from __future__ import annotations
 
-import json
 import sys
-from dataclasses import asdict
-from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import NoReturn
 
 import typer
 
+from bench.commands import look, make, train
 from bench.errors import BenchError
-
-if TYPE_CHECKING:
-    from bench.config import RunSpec
-    from bench.record import Record
-    from bench.store import RunStore
 
 app = typer.Typer(
     help="Train with one reinforcement-learning algorithm, or compare several under the same budget, seeds and held-out problems.",
@@ -26,8 +18,8 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: importing rich for it would double the time
 )
 
-Results = Annotated[Path, typer.Option("--results", help="Folder that holds all runs.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON lines for machines.")]
+for command in (train.run, train.resume, look.ls, look.check, make.pretrain, make.collect, look.doctor):
+    app.command()(command)
 
 
 def main() -> NoReturn:
@@ -38,213 +30,3 @@ def main() -> NoReturn:
         print(f"bench: {error}", file=sys.stderr)
         sys.exit(2)
     sys.exit(0)
-
-
-@app.command()
-def run(
-    algo: Annotated[str, typer.Option("--algo", help="Algorithm; `bench ls algorithms` lists them.")],
-    task: Annotated[str, typer.Option("--task", help="Task; `bench ls tasks` lists them.")],
-    tier: Annotated[
-        str, typer.Option(help="tiny (a small model on the CPU) or full (real data, a GPU); by default what the machine has.")
-    ] = "",
-    sampler: Annotated[str, typer.Option(help="How completions are sampled; `bench ls samplers` lists them.")] = "hf",
-    model: Annotated[str, typer.Option(help="Folder or Hugging Face id of the start model; by default the task's own base.")] = "",
-    reward: Annotated[
-        str, typer.Option(help="What pays for a completion: verifier, or model, one that learns from it first.")
-    ] = "verifier",
-    seed: Annotated[int, typer.Option(help="Everything random in the run follows from it.")] = 0,
-    seeds: Annotated[str, typer.Option(help="Several seeds, a run each: 0..9, or 0,3,5. On Gymnasium they train together.")] = "",
-    budget: Annotated[int, typer.Option(help="Completions to generate for training, or steps to take on Gymnasium; 0: the recipe's.")] = 0,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="PART.NAME=VALUE with algo, task, sampler, train or reward as part.")
-    ] = None,
-    results: Results = Path("results"),
-    as_json: AsJson = False,
-) -> None:
-    """Train. The same command continues a run that was stopped, and shows one that is finished."""
-    from dataclasses import replace
-
-    from bench.errors import ConfigError
-    from bench.registry import load
-    from bench.resolve import Request, read_seeds, resolve
-    from bench.store import RunStore
-
-    request = Request(
-        algorithm=algo,
-        task=task,
-        tier=tier,
-        sampler=sampler,
-        model=model,
-        reward=reward,
-        seed=seed,
-        budget=budget,
-        settings=tuple(settings or ()),
-    )
-    if seeds and seed:
-        raise ConfigError(f"--seed {seed} and --seeds {seeds} are both given; leave one out")
-    specs = [resolve(replace(request, seed=one)) for one in (read_seeds(seeds) if seeds else [seed])]
-    spec = specs[0]
-    if not tier and spec.tier == "tiny":
-        why = "No GPU found" if "full" in load("tasks", task).tiers else f"{task} has one tier"
-        print(f"{why}: tiny tier, a small model on the CPU. Results are filed as {spec.table}.", file=sys.stderr if as_json else sys.stdout)
-    _train(specs, RunStore(results), as_json)
-
-
-@app.command()
-def resume(
-    run: Annotated[str, typer.Argument(help="Run id, or its first digits.")], results: Results = Path("results"), as_json: AsJson = False
-) -> None:
-    """Continue a run that was stopped, by its id."""
-    from bench.errors import StoreError
-    from bench.store import RunStore
-
-    store = RunStore(results)
-    info = store.find(run)
-    if info.spec is None:
-        raise StoreError(info.error or f"{info.folder} is broken")
-    _train([info.spec], store, as_json)
-
-
-def _train(specs: list[RunSpec], store: RunStore, as_json: bool) -> None:
-    try:
-        _execute(specs, store, as_json)
-    except KeyboardInterrupt:
-        print("\nbench: stopped; the same command continues from the last checkpoint", file=sys.stderr)
-        raise typer.Exit(130) from None
-
-
-def _execute(specs: list[RunSpec], store: RunStore, as_json: bool) -> None:
-    from rich.console import Console
-
-    from bench.report.curve import draw
-    from bench.run import execute_seeds
-    from bench.screen import Live, summary
-
-    if as_json:
-        many = len(specs) > 1
-
-        def show(spec: RunSpec, record: Record) -> None:
-            named = {"seed": spec.seed} if many else {}
-            print(json.dumps(named | {k: v for k, v in asdict(record).items() if k != "items"}), flush=True)
-
-        for spec, result in zip(specs, execute_seeds(specs, store, show), strict=True):
-            print(
-                json.dumps(
-                    ({"seed": spec.seed} if many else {})
-                    | {"run_id": spec.run_id, "folder": str(result.folder), "score": _final(result.records)}
-                )
-            )
-        return
-    console, spec = Console(), specs[0]
-    seeds = f"seed {spec.seed}, run {spec.run_id}" if len(specs) == 1 else f"seeds {', '.join(str(s.seed) for s in specs)}"
-    console.print(f"[bold]{spec.algorithm.name}[/] on {spec.table}, {spec.budget} {spec.unit}, {seeds}", highlight=False)
-    with Live(console, specs) as live:
-        results = execute_seeds(specs, store, live.observe)
-    for spec, result in zip(specs, results, strict=True):
-        picture = result.folder / "curve.png"
-        warnings = list(result.warnings)
-        try:
-            draw(result.records, f"{spec.algorithm.name} on {spec.table}, seed {spec.seed}", picture, spec.unit)
-        except OSError as error:  # the run is done and stored; only its picture is missing
-            warnings.append(f"{picture} could not be written ({error.strerror or error}); the same command draws it again")
-        for warning in warnings:
-            console.print(f"[yellow]{warning}[/]", highlight=False, soft_wrap=True)
-    console.print(summary([result.records for result in results]))
-    last = [result.records[-1] for result in results]
-    each = "" if len(specs) == 1 else " a seed"
-    samples, tokens, updates, cost = (
-        sum(getattr(record, name) for record in last) / len(last) for name in ("samples", "tokens", "updates", "cpu_seconds")
-    )
-    spent = f"{samples:.0f} {spec.unit}" + (f", {tokens:.0f} tokens" if spec.unit == "samples" else "")
-    console.print(f"{spent}, {updates:.0f} updates in {cost:.{0 if cost >= 10 else 1}f} CPU-seconds{each}", highlight=False)
-    shown = [results[0].folder, *(() if len(specs) == 1 else (results[-1].folder,))]
-    console.print("curve: " + " ... ".join(str(folder / "curve.png") for folder in shown), highlight=False, soft_wrap=True)
-
-
-def _final(records: list[Record]) -> float | None:
-    return next((r.eval_score for r in reversed(records) if r.eval_score is not None), None)
-
-
-class Listed(StrEnum):
-    """What `bench ls` lists."""
-
-    algorithms = "algorithms"
-    tasks = "tasks"
-    metrics = "metrics"
-    samplers = "samplers"
-    runs = "runs"
-
-
-@app.command()
-def ls(
-    what: Annotated[Listed, typer.Argument(help="What to list.")],
-    results: Results = Path("results"),
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table the README holds.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """List algorithms, tasks, metrics, samplers or runs; third-party plug-ins included."""
-    from bench import listings
-
-    if what is Listed.runs:
-        from bench.store import RunStore
-
-        listings.runs(RunStore(results), as_json)
-    else:
-        listings.plugins(what.value, markdown, as_json)
-
-
-@app.command()
-def check(
-    name: Annotated[str, typer.Argument(help="Algorithm, task, sampler or metric, ours or a third party's.")] = "",
-    against: Annotated[
-        str, typer.Option(help="Compare with a peer's own functions: trl, verl, sb3 or d3rlpy. Without NAME, all it has.")
-    ] = "",
-    markdown: Annotated[bool, typer.Option("--markdown", help="With --against: print the tables of docs/conformance.md.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Run the contracts every plug-in of its kind must keep; exit code 1 where one is broken."""
-    from bench import listings
-    from bench.errors import ConfigError
-
-    if markdown and (as_json or not against):
-        raise ConfigError("--markdown prints the tables of a comparison: give --against trl or verl, and no --json")
-    if against:
-        from bench.peers import printed
-
-        raise typer.Exit(0 if printed.show(against, name or None, markdown, as_json) else 1)
-    if not name:
-        raise ConfigError("nothing to check: give the name of a plug-in, or a peer to compare with by --against")
-    raise typer.Exit(0 if listings.checks(name, as_json) else 1)
-
-
-@app.command()
-def pretrain(
-    task: Annotated[str, typer.Argument(help="Task whose tiny base model to make.")],
-    out: Annotated[Path | None, typer.Option(help="Folder to write; by default tasks/bases/TASK of the installation.")] = None,
-    seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="pretrain.NAME=VALUE, such as pretrain.steps=500.")] = None,
-) -> None:
-    """Make a task's tiny base model from nothing, and measure it on held-out problems."""
-    from bench.bases import make
-
-    make(task, out, seed, tuple(settings or ()))
-
-
-@app.command()
-def collect(
-    task: Annotated[str, typer.Argument(help="Task that is a log, such as cartpole_logged.")],
-    out: Annotated[Path | None, typer.Option(help="Folder to write to; by default tasks/logs of the installation.")] = None,
-    seed: Annotated[int, typer.Option(help="Everything random follows from it; 12345 gives the shipped log.")] = 12345,
-) -> None:
-    """Make a shipped log of mixed quality again, from agents trained here, and say what is in it."""
-    from bench import listings
-
-    listings.collected(task, out, seed)
-
-
-@app.command()
-def doctor(results: Results = Path("results"), as_json: AsJson = False) -> None:
-    """Show versions, GPU, vLLM, hub and disk; what is missing, and the pip line that mends it."""
-    from bench import listings
-
-    listings.doctor(results, as_json)
