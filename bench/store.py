@@ -106,8 +106,7 @@ class RunStore:
         for name in wanted:
             if name not in FILTERS:
                 raise unknown("filter", name, FILTERS)
-        folders = sorted(p for p in self.root.glob("*/*/*") if p.is_dir() and not any(q.startswith(".") for q in p.parts[-3:]))
-        return [info for info in map(_inspect, folders) if _matches(info, wanted)]
+        return [info for info in map(_inspect, folders(self.root)) if _matches(info, wanted)]
 
     def find(self, prefix: str) -> RunInfo:
         """The one run whose id begins so. Raises ConfigError for none, StoreError for several."""
@@ -180,6 +179,16 @@ class RunStore:
         if read_summary(folder) is None:
             held.setdefault("resumed", []).append(provenance)
             files.replace(folder / "spec.json", json.dumps(held, indent=1))
+
+
+def folders(root: Path) -> list[Path]:
+    """The folder of every run under a results folder, sorted; of other data that lies there, none."""
+    return sorted(p for p in root.glob("*/*/*") if p.is_dir() and not any(q.startswith(".") for q in p.parts[-3:]) and _is_run(p))
+
+
+def _is_run(folder: Path) -> bool:
+    """A table two levels up from here holds no runs itself."""
+    return not any(folder.glob("*/spec.json"))
 
 
 def _read_spec(folder: Path) -> dict[str, Any]:
