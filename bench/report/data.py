@@ -1,0 +1,161 @@
+"""What the pictures and the page share: boards, and curves over the seeds of each entry. Computed once, when first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy
+from numpy.typing import NDArray
+
+from bench import trials
+from bench.board.groups import Board, Entry, boards
+from bench.trials import Trial
+
+Array = NDArray[numpy.float64]
+Found = TypeVar("Found")
+
+AXES = ("samples", "tokens", "verifier_calls", "updates", "cpu_seconds", "seconds")  # what a curve may be drawn against
+POINTS = 200  # at most, of one curve
+SCORE = ("eval_score",)
+ENTROPY = ("entropy/token", "entropy/policy")
+GATE = ("gate",)
+KL_OLD = ("kl_old/k3",)
+KL_REF = ("kl_ref/k1",)
+COLUMNS = ("eval/return", *AXES, *SCORE, "train_score", *ENTROPY, *GATE, *KL_OLD, *KL_REF)
+
+
+@dataclass(frozen=True)
+class Band:
+    """A curve over the seeds of one entry: their mean, and an interval of it; (G,) each. NaN where nothing is known."""
+
+    x: Array
+    value: Array
+    low: Array
+    high: Array
+    runs: int  # seeds that had this column
+
+    @property
+    def last(self) -> float:
+        """The value at the end, once every seed has spent its budget."""
+        return float(self.value[-1])
+
+
+@dataclass(frozen=True)
+class Report:
+    """The boards of a results folder, with what is worked out from them on demand and kept."""
+
+    boards: tuple[Board, ...]
+    level: float = 0.95  # of intervals
+    resamples: int = 2000
+    memory: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def read(cls, root: Path, columns: Iterable[str] | None = COLUMNS, workers: int = 0, **settings: Any) -> Report:
+        """Of every run under a results folder. `columns`: those of the curves to keep; None: all."""
+        return cls.of(trials.read(root, None if columns is None else list(columns), workers), **settings)
+
+    @classmethod
+    def of(cls, found: Sequence[Trial], **settings: Any) -> Report:
+        return cls(tuple(boards(found)), **settings)
+
+    def only(self, tables: Sequence[str] = (), algorithms: Sequence[str] = ()) -> Report:
+        """The part with these tables and these algorithms or labels; all where none are named."""
+        kept = []
+        for board in self.boards:
+            entries = [entry for entry in board.entries if not algorithms or {entry.label, entry.algorithm} & set(algorithms)]
+            if entries and (not tables or {board.table, board.name} & set(tables)):
+                kept.append(replace(board, entries=tuple(entries)))
+        return replace(self, boards=tuple(kept), memory={})
+
+    def kept(self, key: tuple[Any, ...], make: Callable[[], Found]) -> Found:
+        """What `make` gave the first time this key was asked for."""
+        if key not in self.memory:
+            self.memory[key] = make()
+        found: Found = self.memory[key]
+        return found
+
+    def scores(self, board: Board) -> Mapping[str, Array]:
+        """(seeds,) final held-out score of each entry, by label; entries without a counted run are left out."""
+        return self.kept(("scores", board.name), lambda: {e.label: _finals(board, e) for e in board.entries if e.trials})
+
+    def ordered(self, board: Board) -> list[Entry]:
+        """Entries that have a score, best mean first."""
+        scores = self.scores(board)
+        return sorted((e for e in board.entries if e.label in scores), key=lambda e: (-numpy.nanmean(scores[e.label]), e.label))
+
+    def axes(self, board: Board) -> list[str]:
+        """The axes that mean something on this board and are not another one under a second name."""
+        held = [trial.curve for entry in board.entries for trial in entry.trials]
+        other = () if board.unit == "samples" else ("tokens", "verifier_calls")  # the same as samples there, and none
+        return [axis for axis in AXES if axis not in other and any((curve[axis] > 0).any() for curve in held if axis in curve)]
+
+    def learning(self, board: Board, entry: Entry, axis: str = "samples") -> Band | None:
+        """Held-out score against what was spent; a run that ended keeps its last score, and one that diverged has the floor's from there.
+
+        The last value is the mean of the entry's `scores`. None where no run has a score on this axis.
+        """
+        return self.curve(board, entry, SCORE, axis)
+
+    def curve(self, board: Board, entry: Entry, columns: Sequence[str], axis: str = "samples") -> Band | None:
+        """The first of these columns that the entry's runs have, against an axis; None where none does."""
+        key = ("curve", board.name, entry.key, tuple(columns), axis)
+        return self.kept(key, lambda: self._curve(board, entry, columns, axis))
+
+    def _curve(self, board: Board, entry: Entry, columns: Sequence[str], axis: str) -> Band | None:
+        for column in columns:
+            found = [_points(trial, column, axis, board.scaled) for trial in entry.trials]
+            lines = [line for line in found if line is not None]
+            if lines:
+                grid = _grid([x for x, _ in lines])
+                ends = column in SCORE
+                each = numpy.array([numpy.interp(grid, x, y, left=numpy.nan, right=y[-1] if ends else numpy.nan) for x, y in lines])
+                return self._band(grid, each)
+        return None
+
+    def _band(self, grid: Array, each: Array) -> Band:
+        """`each`: (seeds, G), NaN where a seed has nothing."""
+        known = ~numpy.isnan(each).all(0)
+        grid, each = grid[known], each[:, known]
+        value = numpy.nanmean(each, 0)
+        low, high = interval(each, self.level, self.resamples)
+        return Band(grid, value, low, high, len(each))
+
+
+def interval(each: Array, level: float, resamples: int) -> tuple[Array, Array]:
+    """Bounds, (G,) each, of the mean over seeds; NaN where there is one seed alone. `each`: (seeds, G)."""
+    if len(each) < 2:
+        nothing = numpy.full(each.shape[1], numpy.nan)
+        return nothing, nothing
+    index = numpy.random.default_rng(0).integers(len(each), size=(resamples, len(each)))
+    means = numpy.nanmean(each[index], axis=1)
+    tail = 50 * (1 - level)
+    low, high = numpy.nanpercentile(means, [tail, 100 - tail], axis=0)
+    return low, high
+
+
+def _finals(board: Board, entry: Entry) -> Array:
+    return numpy.array([0.0 if trial.diverged and board.scaled else trial.last("eval_score") for trial in entry.trials])
+
+
+def _points(trial: Trial, column: str, axis: str, scaled: bool) -> tuple[Array, Array] | None:
+    """Where a run has both, in order and each place once; a diverged run's score falls to the floor where its record ends."""
+    if column not in trial.curve or axis not in trial.curve:
+        return None
+    x, y = trial.curve[axis], trial.curve[column]
+    known = ~(numpy.isnan(x) | numpy.isnan(y))
+    if not known.any():
+        return None
+    x, y, end = x[known], y[known], x[~numpy.isnan(x)][-1]
+    if trial.diverged and column in SCORE and scaled:
+        x, y = numpy.append(x, [end, numpy.nextafter(end, numpy.inf)]), numpy.append(y, [y[-1], 0.0])
+    last = numpy.append(numpy.diff(x) > 0, True)
+    return x[last], y[last]
+
+
+def _grid(places: Sequence[Array]) -> Array:
+    """Every place at which a run has a value, or evenly spaced ones where those are many."""
+    every = numpy.unique(numpy.concatenate(places))
+    return every if len(every) <= POINTS else numpy.linspace(every[0], every[-1], POINTS)
