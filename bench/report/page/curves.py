@@ -77,8 +77,8 @@ def section(report: Report, board: Board, place: int) -> Html | None:
     ]
     about = (
         f"Mean over seeds, along straight lines between evaluations, with {report.level:.0%} intervals of that mean over seeds. A run that "
-        "has spent its budget keeps its last score; one that diverged has 0 from there, where scores have a scale. Drag across a picture to "
-        "zoom in, double-click to zoom out."
+        "has spent its budget keeps its last score; one that diverged has 0 from there, where scores have a scale. Drag across a picture "
+        "to zoom in, double-click to zoom out."
     )
     without = element("noscript", element("p", "The curves are drawn by scripts; the same pictures lie beside this page as PNG and SVG."))
     return element(

@@ -33,9 +33,8 @@ class Panel {
     const axis = this.board.axis;
     const held = this.board.shown().map((entry) => [entry, (this.lines[entry] || {})[axis]]).filter((pair) => pair[1]);
     const arrays = held.map(([entry, numbers]) => [entry, numbers.map((number) => (number === null ? null : data.arrays[number]))]);
-    const ends = arrays.flatMap(([, [x]]) => [x[0], x[x.length - 1]]);
-    const low = Math.min(0, ...ends), high = Math.max(...ends, low + 1e-9);
-    const places = ends.length ? Array.from({ length: STEPS + 1 }, (_, i) => low + ((high - low) * i) / STEPS) : [];
+    const high = this.board.reach(axis);
+    const places = Array.from({ length: STEPS + 1 }, (_, i) => (high * i) / STEPS);
     const read = (x, y) => (y ? along(places, x, y) : new Array(places.length).fill(null));
     this.entries = arrays.map(([entry]) => entry);
     return [places, ...arrays.flatMap(([, [x, value, lower, upper]]) => [read(x, value), read(x, lower), read(x, upper)])];
@@ -55,7 +54,7 @@ class Panel {
     const values = (_, splits) => splits.map(brief);
     return {
       width: this.width(), height: this.height(), series, bands, legend: { show: false }, scales: { x: { time: false }, y: { range: padded } },
-      axes: [{ ...axis, values, size: 30, grid: { show: false } }, { ...axis, values, size: 52 }],
+      axes: [{ ...axis, values, size: 30, grid: { show: false }, label: this.board.title(), labelSize: 18, labelGap: 0, labelFont: axis.font }, { ...axis, values, size: 52 }],
       cursor: { drag: { setScale: true, x: true, y: false }, points: { show: false }, y: false },
       hooks: { setCursor: [(plot) => this.point(plot)] },
     };
@@ -66,7 +65,7 @@ class Panel {
   }
 
   height() {
-    return this.node.classList.contains("first") ? Math.min(380, Math.max(280, this.width() * 0.42)) : 210;
+    return this.node.classList.contains("first") ? Math.min(380, Math.max(280, this.width() * 0.42)) : 228;
   }
 
   draw() {
@@ -144,6 +143,12 @@ class Board {
 
   shown() {
     return this.data.entries.filter((entry) => !this.hidden.has(entry));
+  }
+
+  // Where the longest curve of all pictures ends: they share one axis.
+  reach(axis) {
+    const lines = Object.values(this.data.panels).flatMap((entries) => Object.values(entries));
+    return Math.max(1e-9, ...lines.map((held) => (held[axis] ? data.arrays[held[axis][0]].at(-1) : 0)));
   }
 
   title() {
