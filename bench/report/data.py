@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 
 from bench import trials
 from bench.board.groups import Board, Entry, boards
+from bench.stats.intervals import student_band
 from bench.trials import Trial
 
 Array = NDArray[numpy.float64]
 Found = TypeVar("Found")
 
 AXES = ("samples", "tokens", "verifier_calls", "updates", "cpu_seconds", "seconds")  # what a curve may be drawn against
-POINTS = 200  # at most, of one curve
+POINTS = 200  # at most, of one curve over seeds
+PARTS = 40  # at most, of one run's curve of a probe
 SCORE = ("eval_score",)
 ENTROPY = ("entropy/token", "entropy/policy")
 GATE = ("gate",)
@@ -92,6 +94,12 @@ class Report:
         other = () if board.unit == "samples" else ("tokens", "verifier_calls")  # the same as samples there, and none
         return [axis for axis in AXES if axis not in other and any((curve[axis] > 0).any() for curve in held if axis in curve)]
 
+    def score_text(self, board: Board) -> str:
+        """What a score is on this board, in a few words."""
+        if board.protocol["tier"] != "control":
+            return "mean verdict on held-out problems"
+        return "0: random actions, 1: known to be reached" if board.scaled else "mean return of an episode"
+
     def learning(self, board: Board, entry: Entry, axis: str = "samples") -> Band | None:
         """Held-out score against what was spent; a run that ended keeps its last score, and one that diverged has the floor's from there.
 
@@ -103,6 +111,12 @@ class Report:
         """The first of these columns that the entry's runs have, against an axis; None where none does."""
         key = ("curve", board.name, entry.key, tuple(columns), axis)
         return self.kept(key, lambda: self._curve(board, entry, columns, axis))
+
+    def counted(self, board: Board) -> str:
+        """How many seeds the entries have, and what the intervals are, in words."""
+        counts = sorted({len(entry.trials) for entry in board.entries if entry.trials})
+        seeds = f"{counts[0]} seed{'s' * (counts[0] != 1)}" if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]} seeds"
+        return f"mean of {seeds}" + (f", {100 * self.level:g}% interval" if counts[-1] > 1 else "")
 
     def _curve(self, board: Board, entry: Entry, columns: Sequence[str], axis: str) -> Band | None:
         for column in columns:
@@ -116,24 +130,22 @@ class Report:
         return None
 
     def _band(self, grid: Array, each: Array) -> Band:
-        """`each`: (seeds, G), NaN where a seed has nothing."""
-        known = ~numpy.isnan(each).all(0)
+        """`each`: (seeds, G), NaN where a seed has nothing; kept where at least half of the seeds have something."""
+        known = 2 * (~numpy.isnan(each)).sum(0) >= len(each)
         grid, each = grid[known], each[:, known]
-        value = numpy.nanmean(each, 0)
-        low, high = interval(each, self.level, self.resamples)
+        low, value, high = seed_band(each, self.level)
         return Band(grid, value, low, high, len(each))
 
 
-def interval(each: Array, level: float, resamples: int) -> tuple[Array, Array]:
-    """Bounds, (G,) each, of the mean over seeds; NaN where there is one seed alone. `each`: (seeds, G)."""
-    if len(each) < 2:
-        nothing = numpy.full(each.shape[1], numpy.nan)
-        return nothing, nothing
-    index = numpy.random.default_rng(0).integers(len(each), size=(resamples, len(each)))
-    means = numpy.nanmean(each[index], axis=1)
-    tail = 50 * (1 - level)
-    low, high = numpy.nanpercentile(means, [tail, 100 - tail], axis=0)
-    return low, high
+def seed_band(each: Array, level: float) -> tuple[Array, Array, Array]:
+    """Low, mean and high, (G,) each, at each point over the seeds known there; bounds are NaN where that is one. `each`: (seeds, G)."""
+    known = ~numpy.isnan(each)
+    patterns, which = numpy.unique(known, axis=1, return_inverse=True)
+    found = numpy.full((3, each.shape[1]), numpy.nan)
+    for number, pattern in enumerate(patterns.T):
+        here = which.ravel() == number
+        found[:, here] = student_band(each[numpy.ix_(pattern, here)], level)
+    return found[0], found[1], found[2]
 
 
 def _finals(board: Board, entry: Entry) -> Array:
@@ -151,8 +163,16 @@ def _points(trial: Trial, column: str, axis: str, scaled: bool) -> tuple[Array, 
     x, y, end = x[known], y[known], x[~numpy.isnan(x)][-1]
     if trial.diverged and column in SCORE and scaled:
         x, y = numpy.append(x, [end, numpy.nextafter(end, numpy.inf)]), numpy.append(y, [y[-1], 0.0])
+    if column not in SCORE:
+        x, y = _thinned(x), _thinned(y)
     last = numpy.append(numpy.diff(x) > 0, True)
     return x[last], y[last]
+
+
+def _thinned(column: Array) -> Array:
+    """Means of so many neighbours that about `PARTS` are left: what is asked of a probe is its course, not its noise."""
+    each = -(-len(column) // PARTS)
+    return numpy.array([column[start : start + each].mean() for start in range(0, len(column), each)])
 
 
 def _grid(places: Sequence[Array]) -> Array:
