@@ -107,6 +107,7 @@ def divergence(of: dict[str, Tensor]) -> dict[str, float]:
         "ratio/mean": ratio.mean(),
         "ratio/max": ratio.max(),
         "ratio/min": ratio.min(),
+        "ratio/ess": ratio.mean().square() / ratio.square().mean(),  # effective sample size over the number of actions (Kish 1965)
         "ratio/clamped_frac": (delta.abs() >= ops.LOG_RATIO_LIMIT).float().mean(),
         "ratio/seq_geo_mean": sequence.exp().mean(),
         "ratio/seq_geo_max": sequence.exp().max(),
