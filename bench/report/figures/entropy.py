@@ -16,6 +16,6 @@ NOTHING = "no run on this board has an entropy; deterministic policies have none
 PANEL = lines.Panel("entropy", "nats per token or action", ENTROPY, floor=0.0)
 
 
-def draw(report: Report, board: Board | None, axis: str = "samples") -> Figure | None:
+def draw(report: Report, board: Board | None = None, axis: str = "samples") -> Figure | None:
     """None where `NOTHING` applies."""
     return lines.stack(report, board, axis, PANEL)

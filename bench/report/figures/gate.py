@@ -16,6 +16,6 @@ NOTHING = "no run on this board has a gate; rules without a policy gradient have
 PANEL = lines.Panel("gate", "share of gradient kept; dashed: all", GATE, reference=1.0)
 
 
-def draw(report: Report, board: Board | None, axis: str = "samples") -> Figure | None:
+def draw(report: Report, board: Board | None = None, axis: str = "samples") -> Figure | None:
     """None where `NOTHING` applies."""
     return lines.stack(report, board, axis, PANEL)

@@ -21,6 +21,6 @@ OLD = lines.Panel("divergence from the sampling policy", "nats, k3", KL_OLD, log
 START = lines.Panel("divergence from the start model", "nats per token, k1", KL_REF)
 
 
-def draw(report: Report, board: Board | None, axis: str = "samples") -> Figure | None:
+def draw(report: Report, board: Board | None = None, axis: str = "samples") -> Figure | None:
     """None where `NOTHING` applies."""
     return lines.stack(report, board, axis, OLD, START)

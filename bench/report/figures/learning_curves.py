@@ -18,6 +18,6 @@ SCOPE = "board"
 NOTHING = "no finished run has an evaluation on this axis"
 
 
-def draw(report: Report, board: Board | None, axis: str = "samples") -> Figure | None:
+def draw(report: Report, board: Board | None = None, axis: str = "samples") -> Figure | None:
     """None where `NOTHING` applies."""
     return None if board is None else lines.stack(report, board, axis, lines.Panel("score", report.score_text(board), SCORE))
