@@ -17,7 +17,7 @@ from bench import files
 from bench.config import RunSpec
 from bench.errors import StoreError, unknown
 from bench.record import Record
-from bench.run_folder import COLUMNS, FIELDS, LOGS, SAMPLES, RunFolder, read_failure, read_records, read_summary
+from bench.run_folder import COLUMNS, FIELDS, LOGS, SAMPLES, RunFolder, check_whole, read_failure, read_records, read_summary
 
 if TYPE_CHECKING:
     import pandas
@@ -209,6 +209,7 @@ def _inspect(folder: Path) -> RunInfo:
     try:
         held = _read_spec(folder)
         spec, records, summary = RunSpec.from_json(held["spec"]), read_records(folder), read_summary(folder)
+        check_whole(folder, len(records))
     except (StoreError, KeyError, TypeError, ValueError) as error:
         return RunInfo(folder.name, folder, "broken", error=str(error))
     failure, why = read_failure(folder) or (None, None)

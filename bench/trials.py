@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from bench import files
 from bench.errors import StoreError
 from bench.record import Items
-from bench.run_folder import CURVE, DONE, FIELDS, SAMPLES, TIMES, TIMING, read_failure, read_items
+from bench.run_folder import CURVE, FIELDS, SAMPLES, TIMES, TIMING, check_whole, read_failure, read_items, read_summary
 from bench.store import State, folders
 
 MANY = 400  # runs from which on several processes read them
@@ -86,29 +86,18 @@ def _trial(folder: Path, columns: frozenset[str] | None) -> Trial:
         spec, provenance = held["spec"], {**held["provenance"], "resumed": held.get("resumed", [])}
         seed, budget = int(spec["seed"]), float(spec["budget"])
         curve = _curve(folder, columns)
-        count = _finished(folder, len(curve["step"]))
+        check_whole(folder, len(curve["step"]))
     except (OSError, ValueError, KeyError, TypeError, StoreError) as error:
         reason = str(error) if isinstance(error, StoreError) else f"{folder / 'spec.json'} cannot be read ({error!r})"
         return Trial(table, algorithm, folder.name, -1, "broken", folder, fault=reason)
     failure, fault = read_failure(folder) or (None, None)
-    ended: State = "finished" if count else "failed" if failure else "stopped"
+    ended: State = "finished" if read_summary(folder) is not None else "failed" if failure else "stopped"
     state: State = "running" if files.locked(folder) else ended
     rows = len(curve["step"])
     for name, value in (("budget", budget), ("diverged", float(failure == "diverged"))):
         if columns is None or name in columns:
             curve[name] = numpy.full(rows, value)
     return Trial(table, algorithm, folder.name, seed, state, folder, spec, curve, provenance, failure, fault)
-
-
-def _finished(folder: Path, rows: int) -> bool:
-    """Whether the run is marked as finished. Raises StoreError where it then had more records than there are now."""
-    try:
-        held = orjson.loads((folder / DONE).read_bytes())
-    except FileNotFoundError:
-        return False
-    if held.get("records", rows) != rows:
-        raise StoreError(f"{folder / CURVE} has {rows} of {held['records']} records: it was cut; remove {folder} and run again")
-    return True
 
 
 def _curve(folder: Path, columns: frozenset[str] | None) -> dict[str, Column]:

@@ -212,3 +212,11 @@ def test_a_finite_task_that_runs_out_says_so(verifier: Verifier) -> None:
     next(ended)
     with pytest.raises(ConfigError, match="no more training problems"):
         next(ended)
+
+
+def test_effective_sample_size_is_the_share_of_actions_that_equal_weights_would_stand_for() -> None:
+    """Ratios 1, 2 and 4 weigh as (1 + 2 + 4)^2 / (1 + 4 + 16) = 7/3 actions of three; equal ones, whatever their size, as all."""
+    flat = {"old_logp": torch.zeros(3), "entropy": torch.zeros(3), "sequence": torch.zeros(1)}
+    for ratios, share in (([1.0, 2.0, 4.0], 49 / 21 / 3), ([3.0, 3.0, 3.0], 1.0)):
+        found = probes.divergence(flat | {"delta": torch.tensor(ratios).log()})
+        assert found["ratio/ess"] == pytest.approx(share, rel=1e-6)

@@ -1,0 +1,55 @@
+"""What an interval says, and Student's, for bands of curves."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy
+from scipy import stats
+
+from bench.stats.scores import FloatArray, finite
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value and the bounds that repeated experiments of the same size would set around the truth in a share `level` of cases."""
+
+    low: float  # NaN where the data cannot say
+    value: float
+    high: float
+    level: float = 0.95
+    samples: int = 0  # resamples drawn; 0 where the bounds come from a formula
+    note: str = ""  # what a reader has to know: why bounds are unknown, of no width, or of another kind
+
+    @property
+    def known(self) -> bool:
+        """Whether the data set bounds at all."""
+        return not (math.isnan(self.low) or math.isnan(self.high))
+
+    def holds(self, value: float) -> bool:
+        """Whether a value lies inside; False where there are no bounds."""
+        return self.low <= value <= self.high
+
+
+def check_level(level: float) -> None:
+    """Raises ValueError for a level that is not a share strictly between 0 and 1."""
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}, but a share between 0 and 1 is needed, such as 0.95")
+
+
+def student_band(runs: FloatArray, level: float = 0.95) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """(N) lower bounds, means and upper bounds of (R, N) runs at N points, each point for itself, by Student's t (1908, Biometrika 6).
+
+    Speaks of the mean over further seeds of the same specification on the same items. Bounds are NaN for a single run. Raises ValueError
+    where a score is missing.
+    """
+    check_level(level)
+    held = finite(runs, "runs")
+    if held.ndim < 1 or not held.shape[0]:
+        raise ValueError(f"runs have shape {held.shape}; (runs, points) with at least one run is needed")
+    count, value = held.shape[0], held.mean(0)
+    if count == 1:
+        return numpy.full_like(value, numpy.nan), value, numpy.full_like(value, numpy.nan)
+    half = stats.t.ppf((1 + level) / 2, count - 1) * held.std(0, ddof=1) / math.sqrt(count)
+    return value - half, value, value + half
