@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy
 
 from bench import registry
 from bench.board.groups import COLUMNS, Entry
+from bench.metrics.base import RunMetric
 from bench.trials import Trial
 
 METRICS = ("area_under_curve", "samples_to_threshold", "maximum_drawdown", "entropy_floor", "mean_gate")
@@ -32,16 +34,20 @@ class Fact:
         return text if self.known == self.seeds else f"{text} ({self.known} of {self.seeds})"
 
 
+@cache
+def _metrics() -> dict[str, RunMetric]:
+    return {name: registry.load("metrics", name)() for name in METRICS}
+
+
 def columns() -> frozenset[str]:
     """Those of a curve that a board looks at."""
-    kinds = [registry.load("metrics", name) for name in METRICS]
-    return frozenset({*COLUMNS, *COUNTS, *(name for kind in kinds for name in kind.columns())})
+    return frozenset({*COLUMNS, *COUNTS, *(name for metric in _metrics().values() for name in metric.columns())})
 
 
 def facts(entry: Entry) -> dict[str, Fact]:
     """By name; of the seeds that did not diverge, since a curve that was cut short says something else."""
     trials = [trial for trial in entry.trials if not trial.diverged]
-    found = {name: _over(trials, [float(registry.load("metrics", name)()(trial.curve)) for trial in trials]) for name in METRICS}
+    found = {name: _over(trials, [metric(trial.curve) for trial in trials]) for name, metric in _metrics().items()}
     return found | {name: _over(trials, [trial.last(name) for trial in trials]) for name in COUNTS}
 
 
