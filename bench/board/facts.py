@@ -12,6 +12,7 @@ import numpy
 from bench import registry
 from bench.board.groups import COLUMNS, Entry
 from bench.metrics.base import RunMetric
+from bench.metrics.threshold import ToThreshold
 from bench.trials import Trial
 
 METRICS = ("area_under_curve", "samples_to_threshold", "maximum_drawdown", "entropy_floor", "mean_gate")
@@ -44,10 +45,14 @@ def columns() -> frozenset[str]:
     return frozenset({*COLUMNS, *COUNTS, *(name for metric in _metrics().values() for name in metric.columns())})
 
 
-def facts(entry: Entry) -> dict[str, Fact]:
-    """By name; of the seeds that did not diverge, since a curve that was cut short says something else."""
+def facts(entry: Entry, scaled: bool) -> dict[str, Fact]:
+    """By name; of the seeds that did not diverge, since a curve that was cut short says something else.
+
+    `scaled`: the board's. Without a scale, no threshold means the same everywhere.
+    """
     trials = [trial for trial in entry.trials if not trial.diverged]
-    found = {name: _over(trials, [metric(trial.curve) for trial in trials]) for name, metric in _metrics().items()}
+    metrics = {name: metric for name, metric in _metrics().items() if scaled or not isinstance(metric, ToThreshold)}
+    found = {name: _over(trials, [metric(trial.curve) for trial in trials]) for name, metric in metrics.items()}
     return found | {name: _over(trials, [trial.last(name) for trial in trials]) for name in COUNTS}
 
 

@@ -102,7 +102,7 @@ def reason(trial: Trial) -> str:
 
 
 def groups(table: Table) -> list[tuple[str, ...]]:
-    """The largest sets of rows in which no two can be told apart, by rank; single rows left out. Sets may overlap: a tie is not transitive."""
+    """The largest sets of rows in which no two can be told apart, by rank; no single rows. They may overlap: a tie is not transitive."""
     order = [row.label for row in table.rows if row.rank]
     tied = {row.label: set(row.ties) for row in table.rows}
     found: list[tuple[str, ...]] = []
@@ -155,7 +155,7 @@ def _row(entry: Entry, known: Scores, rank: Rank | None, tests: Sequence[Tested]
         score=single(known).interval(1 - ALPHA, (0.0, 1.0) if bounded else None),
         rank=rank,
         ties=ties,
-        facts=facts(entry),
+        facts=facts(entry, board.scaled),
         hash=digits,
     )
 

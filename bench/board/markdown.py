@@ -18,11 +18,9 @@ from bench.stats.intervals import Interval
 START, END = "<!-- leaderboard -->", "<!-- /leaderboard -->"
 SHOWN = {  # by title: what a table shows beside rank, score and seeds
     "area under curve": "area_under_curve",
-    "samples to 0.5": "samples_to_threshold",
+    "to 0.5": "samples_to_threshold",
     "drawdown": "maximum_drawdown",
     "entropy floor": "entropy_floor",
-    "gate": "mean_gate",
-    "tokens": "tokens",
     "CPU-seconds": "cpu_seconds",
 }
 CONTROL = " (control)"
@@ -30,7 +28,7 @@ CONTROL = " (control)"
 
 def shown(table: Table) -> dict[str, str]:
     """The columns that any row of a table has a value for."""
-    return {title: name for title, name in SHOWN.items() if any(str(row.facts[name]) for row in table.rows)}
+    return {title: name for title, name in SHOWN.items() if any(str(row.facts.get(name, "")) for row in table.rows)}
 
 
 def markdown(tables: Sequence[Table], aggregates: Sequence[Aggregate]) -> str:
@@ -169,7 +167,7 @@ def as_csv(tables: Sequence[Table]) -> str:
             places = [row.rank.low, row.rank.high] if row.rank else ["", ""]
             score = [_plain(value) for value in (row.score.value, row.score.low, row.score.high)]
             known = [table.board.name, *places, row.label, int(row.control), *score, len(row.seeds), len(row.diverged)]
-            writer.writerow([*known, *(_plain(row.facts[name].mean) for name in facts), row.hash])
+            writer.writerow([*known, *(_plain(row.facts[name].mean) if name in row.facts else "" for name in facts), row.hash])
     return text.getvalue()
 
 

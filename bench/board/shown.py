@@ -12,12 +12,14 @@ from bench.board import markdown, words
 from bench.board.aggregates import Aggregate
 from bench.board.leaderboard import Table
 
+NARROW, EACH = 78, 17  # characters that the table takes without metrics, and each of those
+
 
 def show(tables: Sequence[Table], aggregates: Sequence[Aggregate], console: Console) -> None:
     """Each board with what to know of it below, then the aggregates."""
     for table in tables:
         if table.rows:
-            console.print(_board(table))
+            console.print(_board(table, console.width))
         else:
             console.print(f"[bold]{escape(words.title(table))}[/]: no run counts yet", highlight=False)
         _below(words.below(table), console)
@@ -26,11 +28,12 @@ def show(tables: Sequence[Table], aggregates: Sequence[Aggregate], console: Cons
         _below(words.overall(one), console)
 
 
-def _board(table: Table) -> Grid:
+def _board(table: Table, width: int) -> Grid:
+    """As many columns as fit; Markdown, CSV and JSON have all."""
     grid = Grid(title=f"[bold]{escape(words.title(table))}[/]", title_justify="left", title_style="", show_edge=False, pad_edge=False)
-    columns = markdown.shown(table)
+    columns = dict(list(markdown.shown(table).items())[: max(0, (width - NARROW) // EACH)])
     for name in ("rank", "algorithm", "score [95 %]", "seeds", *columns, "runs"):
-        grid.add_column(escape(name), justify="left" if name == "algorithm" else "right", no_wrap=name in ("rank", "algorithm", "runs"))
+        grid.add_column(escape(name), justify="left" if name == "algorithm" else "right", no_wrap=True)
     for row in table.rows:
         facts = [str(row.facts[name]) for name in columns.values()]
         label = escape(row.label) + (f"[dim]{markdown.CONTROL}[/]" if row.control else "")

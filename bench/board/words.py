@@ -43,10 +43,11 @@ def listed(names: Iterable[str]) -> str:
 
 
 def score_of(row: Row) -> str:
-    """The score of a row with its interval, or with why it has none."""
+    """The score of a row with its interval; without, where there is none."""
     if math.isnan(row.score.value):
         return "none"
-    return interval(row.score) if row.score.known else f"{number(row.score.value)} ({count(len(row.seeds), 'seed')}: no interval)"
+    single = f" ({len(row.seeds)} seed)" if len(row.seeds) == 1 else ""
+    return interval(row.score) + single
 
 
 def seeds_of(row: Row) -> str:
@@ -137,7 +138,6 @@ def _missing(table: Table) -> list[str]:
 
 def overall(aggregate: Aggregate) -> list[str]:
     """What a reader of an aggregate has to know."""
-    said = [
-        f"Over {listed(aggregate.boards)}; stratified bootstrap over seeds, {_level()}. IQM: mean of the middle half of all runs; gap: what runs lack to 1."
-    ]
-    return [*said, *(f"Left out: {one}." for one in aggregate.left_out)]
+    said = f"Over {listed(aggregate.boards)}; stratified bootstrap over seeds, {_level()}."
+    about = "IQM: mean of the middle half of all runs. Gap: what runs lack to 1, on average."
+    return [said, about, *(f"Left out: {one}." for one in aggregate.left_out)]
