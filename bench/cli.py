@@ -7,11 +7,7 @@ from typing import NoReturn
 
 import typer
 
-<<<<<<< HEAD
-from bench.commands import look, make, report, train
-=======
-from bench.commands import compare, look, make, train
->>>>>>> p5-figures
+from bench.commands import compare, look, make, report, train
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -22,11 +18,19 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: importing rich for it would double the time
 )
 
-<<<<<<< HEAD
-for command in (train.run, train.resume, look.ls, look.check, make.pretrain, make.collect, look.doctor, report.report):
-=======
-for command in (train.run, train.resume, look.ls, look.check, make.pretrain, make.collect, look.doctor, compare.verify, compare.pack):
->>>>>>> p5-figures
+for command in (
+    train.run,
+    train.resume,
+    look.ls,
+    look.check,
+    make.pretrain,
+    make.collect,
+    look.doctor,
+    report.report,
+    compare.leaderboard,
+    compare.verify,
+    compare.pack,
+):
     app.command()(command)
 
 

@@ -20,11 +20,7 @@ Found = TypeVar("Found")
 
 AXES = ("samples", "tokens", "verifier_calls", "updates", "cpu_seconds", "seconds")  # what a curve may be drawn against
 POINTS = 200  # at most, of one curve over seeds
-<<<<<<< HEAD
-PARTS = 50  # into which a run's records are joined for the curve of a probe
-=======
 PARTS = 40  # at most, of one run's curve of a probe
->>>>>>> p5-figures
 SCORE = ("eval_score",)
 ENTROPY = ("entropy/token", "entropy/policy")
 GATE = ("gate",)
@@ -137,23 +133,6 @@ class Report:
         """`each`: (seeds, G), NaN where a seed has nothing; kept where at least half of the seeds have something."""
         known = 2 * (~numpy.isnan(each)).sum(0) >= len(each)
         grid, each = grid[known], each[:, known]
-<<<<<<< HEAD
-        low, high = interval(each, self.level, self.resamples)
-        return Band(grid, numpy.nanmean(each, 0), low, high, len(each))
-
-
-def interval(each: Array, level: float, resamples: int) -> tuple[Array, Array]:
-    """Bounds, (G,) each, of the mean over seeds; NaN where there is one seed alone. `each`: (seeds, G)."""
-    if len(each) < 2:
-        nothing = numpy.full(each.shape[1], numpy.nan)
-        return nothing, nothing
-    index = numpy.random.default_rng(0).integers(len(each), size=(resamples, len(each)))
-    known = ~numpy.isnan(each)
-    count = known[index].sum(1)
-    means = numpy.where(known, each, 0)[index].sum(1) / numpy.where(count, count, numpy.nan)
-    low, high = numpy.nanpercentile(means, [50 * (1 - level), 50 * (1 + level)], axis=0)
-    return low, high
-=======
         low, value, high = seed_band(each, self.level)
         return Band(grid, value, low, high, len(each))
 
@@ -167,7 +146,6 @@ def seed_band(each: Array, level: float) -> tuple[Array, Array, Array]:
         here = which.ravel() == number
         found[:, here] = student_band(each[numpy.ix_(pattern, here)], level)
     return found[0], found[1], found[2]
->>>>>>> p5-figures
 
 
 def _finals(board: Board, entry: Entry) -> Array:
@@ -192,14 +170,9 @@ def _points(trial: Trial, column: str, axis: str, scaled: bool) -> tuple[Array, 
 
 
 def _thinned(column: Array) -> Array:
-<<<<<<< HEAD
-    """Means over so many equal parts of a run, where it has more records: what is asked of a probe is its course, not its noise."""
-    return column if len(column) <= PARTS else numpy.array([part.mean() for part in numpy.array_split(column, PARTS)])
-=======
     """Means of so many neighbours that about `PARTS` are left: what is asked of a probe is its course, not its noise."""
     each = -(-len(column) // PARTS)
     return numpy.array([column[start : start + each].mean() for start in range(0, len(column), each)])
->>>>>>> p5-figures
 
 
 def _grid(places: Sequence[Array]) -> Array:
