@@ -52,6 +52,8 @@ CASES: list[tuple[str, Given | list[Given], dict[str, Any], float]] = [
     ("best_score", SHORT, {}, 0.6),
     ("area_under_curve", SHORT, {}, (0.4 * 100 + 0.45 * 200 + 0.4 * 100) / 400),
     ("area_under_curve", scores(0.4), {}, NAN),
+    ("area_under_curve", {"samples": [100, 200, 400], "eval_score": [0.2, 0.4, 0.8]}, {}, 0.5),
+    ("area_under_curve", {"samples": [100, 100], "eval_score": [0.2, 0.4]}, {}, NAN),
     ("samples_to_threshold", SHORT, {}, 100),
     ("samples_to_threshold", SHORT, {"threshold": 0.2}, 0),
     ("samples_to_threshold", SHORT, {"threshold": 0.6}, 100),
@@ -77,6 +79,7 @@ CASES: list[tuple[str, Given | list[Given], dict[str, Any], float]] = [
     ("dispersion_across_time", SHORT, {"window": 2}, 0.3),
     ("dispersion_across_time", scores(0.1, 0.3, 0.5, 0.7), {}, 0),  # a steady rise
     ("dispersion_across_time", scores(0.1, 0.3), {}, NAN),
+    ("dispersion_across_time", scores(0.1, 0.3, 0.4), {}, 0.05),
     ("short_term_risk", SHORT, {}, 0.3),
     ("short_term_risk", SHORT, {"alpha": 0.6}, 0.05),  # up to the change of 0.24: falls of 0.3 and -0.2
     ("short_term_risk", scores(0.1, 0.2, 0.4), {}, -0.1),  # at worst it rises by 0.1
@@ -91,6 +94,7 @@ CASES: list[tuple[str, Given | list[Given], dict[str, Any], float]] = [
     ("collapse_step", scores(0.25, 0.5, 0.3, 0.75, 0.4), {}, 4),  # what it came back from does not count
     ("collapse_step", scores(0.25, 0.75, 0.4), {}, 2),
     ("collapse_step", scores(0.25, 0.28125, 0.125), {}, NAN),  # there was too little to lose
+    ("collapse_step", scores(0.25, 0.31, 0.125), {}, 2),
     ("collapse_step", scores(0.25, 0.28125, 0.125), {"least_gain": 0.03125}, 2),
     ("collapse_step", scores(0.9, 0.5, 0.1), {}, NAN),  # it never gained anything
     ("collapse_step", {**scores(0.25, 0.75, 0.4), "step": [0, 10, 20]}, {}, 20),
@@ -111,15 +115,21 @@ CASES: list[tuple[str, Given | list[Given], dict[str, Any], float]] = [
     ("risk_across_runs", [scores(0.2, 0.7), scores(0.1, 0.3), scores(0, 0.5)], {"alpha": 0.5}, 0.4),  # up to the median
     ("risk_across_runs", [scores(0.2, 0.7) | {"diverged": [1, 1]}, scores(0, 0.5) | {"diverged": [0, 0]}], {}, 0.5),
     ("risk_across_runs", [scores(0.2, 0.7) | {"diverged": [1, 1]}, scores(0, 0.5) | {"diverged": [0, 0]}], {"diverged": 0.1}, 0.1),
+    ("risk_across_runs", [scores(0.2, 0.7) | {"diverged": [1, 1]}, scores(0, 0.5) | {"diverged": [0, 0]}], {"diverged": 0.6}, 0.5),
+    ("risk_across_runs", [scores(0, n) for n in range(41)], {}, 1),  # of 0, 1 and 2
     # Ten steps to compare with; then 5 times their median is no spike, and a hair more is.
     ("gradient_norm_spikes", probe("grad/norm", *[1] * 9, 3, 5, 5.01, 1, 1), {}, 1 / 4),
     ("gradient_norm_spikes", probe("grad/norm", *[1] * 9, 3, 5, 5.01, 1, 1), {"factor": 4.9}, 2 / 4),
     ("gradient_norm_spikes", probe("grad/norm", 1, 3, 10.1, 33), {"window": 2}, 2 / 2),  # medians of 2, then of 6.55
     ("gradient_norm_spikes", probe("grad/norm", 1, 3, 10, 33), {"window": 2}, 1 / 2),
+    ("gradient_norm_spikes", probe("grad/norm", 1, 2, 4, 8), {"window": 3}, 0),  # a median of 2
+    ("gradient_norm_spikes", probe("grad/norm", 1, 2, 4, 10.1), {"window": 3}, 1),
+    ("gradient_norm_spikes", probe("grad/norm", 1, 4, 21), {"window": 1}, 1 / 2),
     ("gradient_norm_spikes", probe("grad/norm_policy", *[1] * 10, 9), {}, 1),
     ("gradient_norm_spikes", probe("grad/norm", *[0] * 10, 9, *[1] * 9), {}, 0),  # a median of 0 is none: it counts from the first 0.5
     ("gradient_norm_spikes", probe("grad/norm", *[0] * 12), {}, NAN),
     ("gradient_norm_spikes", probe("grad/norm", *[1] * 10), {}, NAN),
+    ("gradient_norm_spikes", probe("grad/norm", *[1] * 5), {}, NAN),
     ("entropy_floor", SHORT, {}, 0.4),
     ("entropy_floor", probe("entropy/policy", 1, -3, 2), {}, -3),
     # Over 100 to 400 samples: offsets -150, -50, 50, 150 and entropies 1.2, 0.4, 0.7, 0.9: -30 / 50,000 a sample.
@@ -130,9 +140,15 @@ CASES: list[tuple[str, Given | list[Given], dict[str, Any], float]] = [
     ("entropy_collapse_step", probe("entropy/token", 1, 0.09, 0.1, 0.09, 0.05), {"share": 0.11}, 2),
     ("entropy_collapse_step", probe("entropy/token", 1, 0.05, 0.2), {}, NAN),
     ("entropy_collapse_step", probe("entropy/policy", -1, -5, -6), {}, NAN),
+    ("entropy_collapse_step", probe("entropy/policy", -0.5, -5, -6), {}, NAN),
+    ("entropy_collapse_step", probe("entropy/policy", 0, -5, -6), {}, NAN),
+    ("entropy_collapse_step", probe("entropy/policy", 0.5, -5, -6), {}, 2),
     # 1.2 - 0.9 nats for 0.5 - 0.2; the first score comes before the first entropy.
     ("entropy_per_score", SHORT, {}, 1),
     ("entropy_per_score", SHORT, {"least_gain": 0.31}, NAN),
+    ("entropy_per_score", SHORT | {"eval_score": [0.25, 0.6, NAN, 0.3, 0.31]}, {}, 0.3 / 0.06),
+    ("entropy_per_score", SHORT | {"eval_score": [0.25, 0.6, NAN, 0.3, 0.29]}, {}, NAN),
+    ("entropy_per_score", SHORT | {"eval_score": [0.25, 0.6, NAN, 0.3, 0.5]}, {"least_gain": 0.25}, 1.2),
     ("entropy_per_score", SHORT | {"eval_score": [0.5, 0.6, NAN, 0.3, 0.2]}, {}, NAN),
     ("entropy_per_score", SHORT | {"eval_score": [0.2, 0.6, NAN, 0.3, 0.35]}, {}, 2),
     ("mean_gate", probe("gate", 1, 0.5, NAN, 0.9), {}, 0.8),
@@ -198,6 +214,8 @@ def test_tokens_discarded() -> None:
     assert math.isnan(measure("tokens_discarded", sampling([3, 2], [5 / 12, 1 / 4])))  # completions differ in length
     partly = given | {"sampling/used_tokens_frac": [NAN, NAN, 0.5]}
     assert math.isnan(measure("tokens_discarded", partly))
+    skipped = given | {"adv/pos_frac": [NAN, NAN, 0.5], "sampling/used_tokens_frac": [NAN, 0, 0.5]}
+    assert measure("tokens_discarded", skipped) == pytest.approx(1 - 1500 / 4000)
     silent = given | {"sampling/rounds": [NAN, NAN, 2], "sampling/used_tokens_frac": [NAN, NAN, 0.5]}
     assert measure("tokens_discarded", silent) == pytest.approx(1 - (1000 + 1500) / 4000)
 
@@ -212,15 +230,19 @@ def test_every_metric_has_a_value_worked_out_by_hand(name: str) -> None:
     [
         ("samples_to_threshold", {"threshold": NAN}, "threshold is nan"),
         ("score_at_fraction", {"fraction": 1.1}, "fraction is 1.1"),
+        ("score_at_fraction", {"fraction": -0.1}, "fraction is -0.1"),
         ("dispersion_across_time", {"window": 1}, "window is 1"),
         ("short_term_risk", {"alpha": 0.0}, "alpha is 0.0"),
         ("long_term_risk", {"alpha": 1.0}, "alpha is 1.0"),
         ("risk_across_runs", {"alpha": NAN}, "alpha is nan"),
         ("collapse_step", {"share": 1.0}, "share is 1.0"),
         ("collapse_rate", {"least_gain": -0.1}, "least_gain is -0.1"),
+        ("collapse_rate", {"least_gain": math.inf}, "least_gain is inf"),
         ("entropy_collapse_step", {"share": 0.0}, "share is 0.0"),
         ("entropy_per_score", {"least_gain": 0.0}, "least_gain is 0.0"),
+        ("entropy_per_score", {"least_gain": math.inf}, "least_gain is inf"),
         ("gradient_norm_spikes", {"factor": math.inf}, "factor is inf"),
+        ("gradient_norm_spikes", {"factor": 0.0}, "factor is 0.0"),
         ("gradient_norm_spikes", {"window": 0}, "window is 0"),
         ("reward_hacking_gap", {"evaluations": 0}, "evaluations is 0"),
     ],
