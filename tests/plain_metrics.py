@@ -71,7 +71,7 @@ def collapse(run: Run) -> float | None:
     for i, row in enumerate(known):
         best = max(scores[: i + 1])
         level = scores[0] + (best - scores[0]) / 2
-        if best - scores[0] >= 0.05 and all(score < level for score in scores[i:]):
+        if best - scores[0] >= 0.1 and all(score < level for score in scores[i:]):
             return row["step"]
     return None
 

@@ -94,7 +94,7 @@ CASES: list[tuple[str, Given | list[Given], dict[str, Any], float]] = [
     ("collapse_step", scores(0.25, 0.5, 0.3, 0.75, 0.4), {}, 4),  # what it came back from does not count
     ("collapse_step", scores(0.25, 0.75, 0.4), {}, 2),
     ("collapse_step", scores(0.25, 0.28125, 0.125), {}, NAN),  # there was too little to lose
-    ("collapse_step", scores(0.25, 0.31, 0.125), {}, 2),
+    ("collapse_step", scores(0.25, 0.36, 0.125), {}, 2),
     ("collapse_step", scores(0.25, 0.28125, 0.125), {"least_gain": 0.03125}, 2),
     ("collapse_step", scores(0.9, 0.5, 0.1), {}, NAN),  # it never gained anything
     ("collapse_step", {**scores(0.25, 0.75, 0.4), "step": [0, 10, 20]}, {}, 20),
@@ -180,6 +180,11 @@ def test_by_hand(name: str, given: Given | list[Given], settings: dict[str, Any]
     assert measure(name, given, **settings) == pytest.approx(wanted, abs=1e-12, nan_ok=True)
 
 
+@pytest.mark.parametrize("name", ["short_term_risk", "long_term_risk", "maximum_drawdown"])
+def test_no_risk_is_no_negative_zero(name: str) -> None:
+    assert math.copysign(1, measure(name, scores(0.4, 0.4, 0.4))) == 1
+
+
 def sampling(rounds: Sequence[float], kept: Sequence[float], **more: Sequence[float]) -> Given:
     """A curve of a rule that resamples: after the start, each step's rounds and share kept."""
     n = len(rounds) + 1
@@ -212,6 +217,9 @@ def test_tokens_discarded() -> None:
     given = sampling([3, 2], [5 / 12, 1 / 4], tokens=[0, 1000, 4000]) | {"sampling/used_tokens_frac": [NAN, 0.25, 0.5]}
     assert measure("tokens_discarded", given) == pytest.approx(1 - (250 + 1500) / 4000)
     assert math.isnan(measure("tokens_discarded", sampling([3, 2], [5 / 12, 1 / 4])))  # completions differ in length
+    assert math.isnan(measure("tokens_discarded", sampling([1, 1], [1, 0.75])))
+    assert math.isnan(measure("tokens_discarded", sampling([1, 2], [1, 1])))
+    assert measure("tokens_discarded", sampling([1, 1], [1, 1])) == 0
     partly = given | {"sampling/used_tokens_frac": [NAN, NAN, 0.5]}
     assert math.isnan(measure("tokens_discarded", partly))
     skipped = given | {"adv/pos_frac": [NAN, NAN, 0.5], "sampling/used_tokens_frac": [NAN, 0, 0.5]}
