@@ -15,7 +15,7 @@ class CollapseRate(SeedsMetric):
     """Share of seeds that lose for good more than half of the held-out score's gain over the start, as `collapse_step` has it."""
 
     share: float = 0.5  # of the gain that must be lost
-    least_gain: float = 0.05  # in the task's unit
+    least_gain: float = 0.1  # in the task's unit
 
     better: ClassVar[Literal["higher", "lower"]] = "lower"
     needs: ClassVar[tuple[str, ...]] = ("eval_score",)

@@ -19,7 +19,7 @@ class CollapseStep(RunMetric):
     """Step of the first evaluation from which on over half of the held-out score's gain stays lost to the end; NaN if none is."""
 
     share: float = 0.5  # of the gain that must be lost
-    least_gain: float = 0.05  # in the task's unit
+    least_gain: float = 0.1  # in the task's unit
 
     better: ClassVar[Literal["higher", "lower"]] = "higher"  # later
     needs: ClassVar[tuple[str, ...]] = ("step", "eval_score")

@@ -4,7 +4,8 @@ A step that samples in r rounds of B groups, and keeps the share k of them, trai
 the rule turns down and those that are over when the batch is full. What is carried to the next step counts where it is trained on.
 
 A step that says nothing of its sampling trained on all of it; of a policy gradient, which has `adv/pos_frac`, that much is known. Rules on
-pairs leave out answers that are in no pair, and value rules replay; of both the share is unknown.
+pairs leave out answers that are in no pair, and value rules replay; of both the share is unknown. On Gymnasium each
+record tells of its newest batch alone.
 """
 
 from __future__ import annotations

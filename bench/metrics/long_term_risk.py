@@ -26,4 +26,4 @@ class LongTermRisk(RunMetric):
         check_share("alpha", self.alpha)
 
     def measure(self, curve: Curve) -> float:
-        return -lower_tail(-drawdown(curve["eval_score"]), self.alpha)
+        return 0.0 - lower_tail(-drawdown(curve["eval_score"]), self.alpha)

@@ -30,5 +30,6 @@ class RiskAcrossRuns(SeedsMetric):
         return lower_tail(numpy.array([self._final(curve) for curve in curves]), self.alpha)
 
     def _final(self, curve: Curve) -> float:
-        left = self.diverged is not None and "diverged" in curve and curve["diverged"][-1] > 0
-        return float(self.diverged if left and self.diverged is not None else curve["eval_score"][-1])
+        if self.diverged is not None and "diverged" in curve and curve["diverged"][-1] > 0:
+            return self.diverged
+        return float(curve["eval_score"][-1])

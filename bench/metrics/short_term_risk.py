@@ -30,4 +30,4 @@ class ShortTermRisk(RunMetric):
 
     def measure(self, curve: Curve) -> float:
         changes = numpy.diff(curve["eval_score"])
-        return -lower_tail(changes, self.alpha) if len(changes) else math.nan
+        return 0.0 - lower_tail(changes, self.alpha) if len(changes) else math.nan
