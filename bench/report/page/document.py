@@ -9,11 +9,12 @@ from typing import Any
 
 from bench.board.groups import Board
 from bench.report.data import Report
-from bench.report.page import completions, curves, head, left_out, payload, standings
+from bench.report.page import completions, curves, head, left_out, payload, reading, standings
 from bench.report.page import runs as run_table
 from bench.report.page.elements import Html, element
 from bench.report.page.entries import Repeat, listed
 from bench.report.page.pictures import Picture
+from bench.report.page.places import anchor
 from bench.trials import Trial
 
 SCRIPTS = ("uplot/uPlot.iife.min.js", "page.js", "tables.js", "charts.js", "runs.js", "start.js")
@@ -27,12 +28,12 @@ def document(report: Report, found: Sequence[Trial], pictures: Sequence[Picture]
     remarks = left_out.remarks(report, found)
     overall = [picture for picture in pictures if picture.board is None]
     sections = [
-        standings.summary(report, remarks),
+        standings.summary(report),
         *(_board(report, board, i, pictures) for i, board in enumerate(report.boards)),
         element("section", element("h2", "Over all boards"), _shown(overall), id="overall") if overall else None,
         left_out.section(remarks),
         run_table.section(lines, report, entries),
-        standings.reading(report),
+        reading.section(),
     ]
     parts = {
         "title": element("title", head.title(report))[7:-8],
@@ -63,12 +64,12 @@ def _board(report: Report, board: Board, place: int, pictures: Sequence[Picture]
     parts: list[Any] = [
         element("h2", board.name),
         element("p", head.protocol(board).capitalize() + ".", class_="soft"),
-        standings.table(report, board),
+        standings.section(report, board),
         curves.section(report, board, place),
         _shown(own),
         completions.section(report, board),
     ]
-    return element("section", parts, id=head.anchor(board))
+    return element("section", parts, id=anchor(board))
 
 
 def _shown(pictures: Sequence[Picture]) -> Html:
@@ -76,7 +77,8 @@ def _shown(pictures: Sequence[Picture]) -> Html:
 
 
 def _contents(report: Report, overall: bool) -> Html:
-    links = [(f"#{head.anchor(board)}", board.name) for board in report.boards]
+    links = [("#summary", "What the runs say")]
+    links += [(f"#{anchor(board)}", board.name) for board in report.boards]
     links += [("#overall", "Over all boards")] if overall else []
     links += [("#left-out", "Not counted"), ("#runs", "Every run"), ("#reading", "How to read this")]
     return element("ul", [element("li", element("a", name, href=target)) for target, name in links])

@@ -63,6 +63,7 @@ class Column:
     title: str
     number: bool = False
     about: str = ""  # shown where the pointer rests
+    sorts: bool = True
 
 
 @dataclass(frozen=True)
@@ -75,21 +76,16 @@ class Table:
     identity: str | None = None
 
     def html(self) -> Html:
-        heads = [
-            element(
-                "th",
-                element("button", column.title, type="button", class_="sort", title=column.about or None),
-                scope="col",
-                class_=_kind(column),
-            )
-            for column in self.columns
-        ]
+        heads = [element("th", self._head(column), scope="col", class_=_kind(column)) for column in self.columns]
         body = [element("tr", [self._cell(i, cell) for i, cell in enumerate(row)]) for row in self.rows]
         caption = element("caption", self.caption) if self.caption else None
         inner = element(
             "table", caption, element("thead", element("tr", heads)), element("tbody", body), class_="sorted" if self.rows else None
         )
         return element("div", inner, class_="scroll", tabindex="0", role="region", aria_label=self.caption or None, id=self.identity)
+
+    def _head(self, column: Column) -> object:
+        return element("button", column.title, type="button", class_="sort", title=column.about or None) if column.sorts else column.title
 
     def _cell(self, place: int, cell: Cell) -> Html:
         value = None if cell.value is None else "" if math.isnan(cell.value) else repr(float(cell.value))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from bench.board.groups import Board
 from bench.report.data import Report
 from bench.report.page.elements import Html, element
-from bench.report.page.runs import machine
+from bench.report.page.places import anchor
+from bench.report.page.runs import platform, version
 from bench.trials import Trial
+
+MACHINES = 6  # and versions that are named one by one
 
 
 def trials(report: Report) -> list[Trial]:
@@ -34,13 +37,20 @@ def section(report: Report) -> Html:
     if newest:
         facts.append(("Newest run", newest))
     facts += [(_plural(len(report.boards), "Board"), element("ul", [_board(board) for board in report.boards], class_="plain"))]
-    ran = Counter(text for trial in held if (text := machine(trial.provenance)))
-    if ran:
-        lines = [f"{text} ({_count(number, 'run')})" for text, number in sorted(ran.items(), key=lambda pair: (-pair[1], pair[0]))[:6]]
-        lines += [f"and {len(ran) - 6} more, told with each run"] if len(ran) > 6 else []
-        facts.append(("Made with", element("ul", [element("li", line) for line in lines], class_="plain")))
+    facts += [(name, element("ul", [element("li", line) for line in lines], class_="plain")) for name, lines in _made(held) if lines]
     rows = [[element("dt", name), element("dd", value)] for name, value in facts]
     return Html("").join([element("h1", title(report)), element("dl", rows, class_="facts")])  # type: ignore[return-value]
+
+
+def _made(held: Sequence[Trial]) -> list[tuple[str, list[str]]]:
+    """Versions and machines, the most used first, with the number of runs."""
+    found = []
+    for name, kind in (("Version", version), ("Machine", platform)):
+        ran = Counter(text for trial in held if (text := kind(trial.provenance)))
+        lines = [f"{text} ({_count(number, 'run')})" for text, number in sorted(ran.items(), key=lambda pair: (-pair[1], pair[0]))]
+        more = [f"and {len(lines) - MACHINES} more, told with each run"] if len(lines) > MACHINES else []
+        found.append((_plural(len(lines), name), lines[:MACHINES] + more))
+    return found
 
 
 def _board(board: Board) -> Html:
@@ -65,11 +75,6 @@ def protocol(board: Board) -> str:
     if isinstance(model, dict) and model.get("name") not in (None, "none"):
         parts.append(f"start model {model['name']} {model.get('settings', {}).get('digest', '')}".rstrip())
     return ", ".join(parts)
-
-
-def anchor(board: Board) -> str:
-    """The board's place on the page."""
-    return "board-" + "".join(c if c.isascii() and c.isalnum() else "-" for c in board.name)
 
 
 def _unit(board: Board) -> str:

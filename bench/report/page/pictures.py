@@ -1,10 +1,17 @@
-"""Pictures as they stand in the page."""
+"""The pictures of a report: drawn once, each as PNG and SVG, and as it stands in the page."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from bench.board.groups import Board
+from bench.report import figures, theme
+from bench.report.data import Report
 from bench.report.page.elements import Html, element
+from bench.report.page.places import anchor
+
+CURVES = ("learning_curves", "entropy", "gate", "kl")  # the page draws these itself, on every axis
 
 
 @dataclass(frozen=True)
@@ -12,19 +19,46 @@ class Picture:
     """One picture of a board, or of all boards together."""
 
     name: str
-    board: str | None
-    title: str
-    about: str  # what it shows, in a sentence or two
-    svg: str
+    board: Board | None
+    caption: str
+    more: str
+    svg: str  # as text that can stand in a page
+    png: bytes
+
+    @property
+    def place(self) -> str:
+        """Its identifier on the page, and the name of its files."""
+        return self.name if self.board is None else f"{self.name}-{anchor(self.board).removeprefix('board-')}"
+
+    @property
+    def file(self) -> str:
+        """The SVG as a file of its own."""
+        return theme.alone(self.svg)
 
     def html(self) -> Html:
         """A figure whose text a screen reader finds in its caption."""
-        inner = Html(self.svg.replace("<svg", f'<svg role="img" aria-label="{element("i", self.title)[3:-4]}"', 1))
-        caption = element("figcaption", element("strong", f"{self.title}. "), self.about)
-        return element(
-            "figure",
-            element("div", inner, class_="scroll-inner"),
-            caption,
-            class_="picture",
-            id=f"picture-{self.name}-{self.board or 'all'}",
-        )
+        inner = Html(self.svg.replace("<svg", f'<svg role="img" aria-labelledby="caption-{self.place}"', 1))
+        caption = element("figcaption", element("strong", self.caption), " ", self.more, id=f"caption-{self.place}")
+        return element("figure", element("div", inner, class_="scroll-inner"), caption, class_="picture", id=f"picture-{self.place}")
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A picture that there is not, and why."""
+
+    caption: str
+    board: Board | None
+    reason: str
+
+
+def drawn(report: Report) -> Iterator[Picture | Missing]:
+    """Every kind of picture of every board, then those of all boards."""
+    for name in figures.names():
+        kind = figures.load(name)
+        for board in report.boards if kind.scope == "board" else (None,):
+            figure = kind.draw(report, board)
+            if figure is None:
+                yield Missing(kind.caption, board, kind.nothing)
+                continue
+            made = Picture(name, board, kind.caption, kind.more, "", b"")
+            yield Picture(name, board, kind.caption, kind.more, theme.svg(figure, made.place), theme.image(figure, made.place))

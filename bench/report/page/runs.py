@@ -97,16 +97,26 @@ def ranges(seeds: Sequence[int]) -> str:
 
 def machine(provenance: Mapping[str, Any]) -> str:
     """On what a run was made, in a line; empty where nobody wrote it down."""
-    packages = provenance.get("packages") or {}
-    revision = provenance.get("revision")
-    changed = " with changes" if provenance.get("dirty") else ""
+    return ", ".join(part for part in (version(provenance), platform(provenance)) if part)
+
+
+def version(provenance: Mapping[str, Any]) -> str:
+    """This package's version and commit."""
+    if "bench" not in provenance:
+        return ""
+    revision, changed = provenance.get("revision"), " with changes" if provenance.get("dirty") else ""
+    return f"bench {provenance['bench']}" + (f" at {revision[:8]}{changed}" if revision else "")
+
+
+def platform(provenance: Mapping[str, Any]) -> str:
+    """Libraries and machine."""
+    packages, threads = provenance.get("packages") or {}, provenance.get("threads")
     parts = [
-        f"bench {provenance['bench']}" + (f" at {revision[:8]}{changed}" if revision else "") if "bench" in provenance else "",
         f"Python {provenance['python']}" if "python" in provenance else "",
         *(f"{name} {packages[name]}" for name in ("torch", "transformers", "gymnasium") if name in packages),
         str(provenance.get("cpu", "")),
         ", ".join(provenance.get("gpus") or []),
-        f"{provenance['threads']} thread{'' if provenance['threads'] == 1 else 's'}" if "threads" in provenance else "",
+        f"{threads} thread{'' if threads == 1 else 's'}" if threads else "",
     ]
     return ", ".join(part for part in parts if part)
 

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench import files, trials
+from bench.board import facts, markdown
+from bench.board.aggregates import aggregates
 from bench.errors import ConfigError, MissingError
 from bench.report import data, tables
 from bench.report.data import Report
+from bench.report.page import standings
 from bench.report.page.curves import COLUMNS
 from bench.report.page.document import document
 from bench.report.page.entries import Repeat
@@ -21,15 +24,18 @@ def write(results: Path, out: Path, repeat: Repeat, wanted: Sequence[str] = ()) 
     `wanted`: tables to keep, all by default. Raises MissingError where there are no runs, ConfigError for a table that has none, and
     StoreError where the folder cannot be written.
     """
-    found = trials.read(results, dict.fromkeys((*data.COLUMNS, *COLUMNS)))
+    found = trials.read(results, {*data.COLUMNS, *COLUMNS, *facts.columns()})
     if not found:
         raise MissingError(f"no runs in {results}; `bench run --algo gspo --task gsm8k` makes one, `--results` names another folder")
     report = Report.of(found)
     if wanted:
         report, found = _only(report, found, wanted)
     pictures: list[Picture] = []
+    boards, together = [standings.table(report, board) for board in report.boards], [] if wanted else aggregates(report.boards)
     content = {
         "index.html": document(report, found, pictures, repeat).encode(),
+        "leaderboard.md": markdown.markdown(boards, together).encode(),
+        "leaderboard.csv": markdown.as_csv(boards).encode(),
         "runs.csv": tables.runs(report).encode(),
         "curves.csv": tables.curves(report).encode(),
     }
