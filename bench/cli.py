@@ -18,7 +18,18 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: importing rich for it would double the time
 )
 
-for command in (train.run, train.resume, look.ls, look.check, make.pretrain, make.collect, look.doctor, compare.verify, compare.pack):
+for command in (
+    train.run,
+    train.resume,
+    look.ls,
+    look.check,
+    make.pretrain,
+    make.collect,
+    look.doctor,
+    compare.leaderboard,
+    compare.verify,
+    compare.pack,
+):
     app.command()(command)
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy
 
 from bench import registry
 from bench.board.groups import COLUMNS, Entry
+from bench.metrics.base import RunMetric
+from bench.metrics.threshold import ToThreshold
 from bench.trials import Trial
 
 METRICS = ("area_under_curve", "samples_to_threshold", "maximum_drawdown", "entropy_floor", "mean_gate")
@@ -32,16 +35,24 @@ class Fact:
         return text if self.known == self.seeds else f"{text} ({self.known} of {self.seeds})"
 
 
+@cache
+def _metrics() -> dict[str, RunMetric]:
+    return {name: registry.load("metrics", name)() for name in METRICS}
+
+
 def columns() -> frozenset[str]:
     """Those of a curve that a board looks at."""
-    kinds = [registry.load("metrics", name) for name in METRICS]
-    return frozenset({*COLUMNS, *COUNTS, *(name for kind in kinds for name in kind.columns())})
+    return frozenset({*COLUMNS, *COUNTS, *(name for metric in _metrics().values() for name in metric.columns())})
 
 
-def facts(entry: Entry) -> dict[str, Fact]:
-    """By name; of the seeds that did not diverge, since a curve that was cut short says something else."""
+def facts(entry: Entry, scaled: bool) -> dict[str, Fact]:
+    """By name; of the seeds that did not diverge, since a curve that was cut short says something else.
+
+    `scaled`: the board's. Without a scale, no threshold means the same everywhere.
+    """
     trials = [trial for trial in entry.trials if not trial.diverged]
-    found = {name: _over(trials, [float(registry.load("metrics", name)()(trial.curve)) for trial in trials]) for name in METRICS}
+    metrics = {name: metric for name, metric in _metrics().items() if scaled or not isinstance(metric, ToThreshold)}
+    found = {name: _over(trials, [metric(trial.curve) for trial in trials]) for name, metric in metrics.items()}
     return found | {name: _over(trials, [trial.last(name) for trial in trials]) for name in COUNTS}
 
 

@@ -7,16 +7,17 @@ import math
 import numpy
 
 from bench.board.groups import Entry
+from bench.stats.estimate import Estimate
+from bench.stats.two_level import score_of_seeds
 
 
 def band(entry: Entry, level: float = 0.99) -> float:
-    """The difference that two final scores of a row stay within at this level, by the spread of its own seeds; NaN for a single seed.
+    """The distance that two runs' final scores keep within at this level, judged by the spread of the row's seeds; NaN for a single seed.
 
-    Both are draws from one normal distribution whose deviation the row's S seeds tell: t quantile x deviation x sqrt(2).
+    On another platform a seed is another draw: rounding parts the curves, and the held-out items stay the same ones.
     """
-    from scipy.stats import t
-
-    scores = numpy.array([trial.last("eval_score") for trial in entry.trials if not trial.diverged])
-    if len(scores) < 2:
+    values = numpy.array([trial.last("eval_score") for trial in entry.trials if not trial.diverged])
+    if len(values) < 2 or numpy.isnan(values).any():
         return math.nan
-    return float(t.ppf((1 + level) / 2, len(scores) - 1) * scores.std(ddof=1) * math.sqrt(2))
+    spread = score_of_seeds(values)
+    return Estimate(0.0, math.sqrt(2 * spread.per_seed), len(values) - 1, spread.per_seed, 0.0, 2).interval(level).high

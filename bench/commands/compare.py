@@ -1,4 +1,4 @@
-"""`bench verify` and `bench pack`."""
+"""`bench leaderboard`, `bench compare`, `bench verify` and `bench pack`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,35 @@ from typing import Annotated
 import typer
 
 from bench.commands.options import AsJson, Results
+
+
+def leaderboard(
+    results: Results = Path("results"),
+    table: Annotated[str, typer.Option(help="This table only, such as gsm8k-tiny.")] = "",
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, one line a row.")] = False,
+    write: Annotated[Path | None, typer.Option(help="Write leaderboard.md, .json and .csv to this folder.")] = None,
+    readme: Annotated[Path | None, typer.Option(help="Put the Markdown between the leaderboard markers of this file.")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="With --readme: write nothing, exit with 1 where the file holds something else.")
+    ] = False,
+) -> None:
+    """Rank the algorithms of each table by their held-out scores, ties as ties; every row has the hash of its runs."""
+    from bench.board import publishing
+    from bench.errors import ConfigError
+
+    if markdown + as_json + as_csv > 1:
+        raise ConfigError("--markdown, --json and --csv exclude each other; give one of them")
+    if check and readme is None:
+        raise ConfigError("--check compares a file with the results: give it by --readme")
+    tables, aggregates = publishing.tables(results, table)
+    form = "markdown" if markdown else "json" if as_json else "csv" if as_csv else ""
+    if readme is not None:
+        raise typer.Exit(0 if publishing.into(readme, tables, aggregates, check) else 1)
+    if write is not None:
+        publishing.write(write, tables, aggregates)
+    publishing.show(tables, aggregates, form)
 
 
 def verify(
