@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +12,11 @@ import numpy
 from numpy.typing import NDArray
 
 from bench import trials
+from bench.board.aggregates import Aggregate, aggregates
 from bench.board.groups import Board, Entry, boards
+from bench.board.leaderboard import Table, leaderboard
+from bench.report.palette import Look, looks
+from bench.stats.aggregate import mean
 from bench.stats.intervals import student_band
 from bench.trials import Trial
 
@@ -43,6 +48,19 @@ class Band:
     def last(self) -> float:
         """The value at the end, once every seed has spent its budget."""
         return float(self.value[-1])
+
+
+@dataclass(frozen=True)
+class Group:
+    """Entries with runs on each of several boards whose scores mean the same, or on one."""
+
+    title: str
+    scores: Mapping[str, list[Array]]  # by label: the (seeds,) scores on each board, in the same order
+    looks: Mapping[str, Look]
+
+    def mean(self, label: str) -> float:
+        """Over boards, of the means over seeds."""
+        return float(mean(self.scores[label]))
 
 
 @dataclass(frozen=True)
@@ -84,9 +102,30 @@ class Report:
         return self.kept(("scores", board.name), lambda: {e.label: _finals(board, e) for e in board.entries if e.trials})
 
     def ordered(self, board: Board) -> list[Entry]:
-        """Entries that have a score, best mean first."""
+        """Entries that have a counted run, best mean score first."""
         scores = self.scores(board)
-        return sorted((e for e in board.entries if e.label in scores), key=lambda e: (-numpy.nanmean(scores[e.label]), e.label))
+        means = {label: float(values.mean()) for label, values in scores.items()}  # NaN, put last, where a seed has no score
+        known = [entry for entry in board.entries if entry.label in means]
+        return sorted(known, key=lambda e: (math.isnan(means[e.label]), -means[e.label], e.label))
+
+    def leaderboard(self, board: Board) -> Table:
+        return self.kept(("leaderboard", board.name), lambda: leaderboard(board))
+
+    def aggregates(self) -> list[Aggregate]:
+        """Of each kind of boards; none of a kind with fewer than two scaled boards."""
+        return self.kept(("aggregates",), lambda: aggregates(self.boards))
+
+    def groups(self, board: Board | None = None) -> list[Group]:
+        """What may be put together: each kind's boards as in `aggregates`, and each scaled board that is in none of those.
+
+        `board`: of this one alone. Entries without a score of every seed are left out, and groups with fewer than two entries.
+        """
+        many = [] if board else self.aggregates()
+        of = [(f"{one.kind}: {', '.join(one.boards)}", [b for b in self.boards if b.name in one.boards]) for one in many]
+        joined = {name for one in many for name in one.boards}
+        of += [(b.name, [b]) for b in ([board] if board else self.boards) if b.scaled and b.name not in joined]
+        found = [_group(title, held, [self.scores(b) for b in held]) for title, held in of]
+        return [group for group in found if len(group.scores) > 1]
 
     def axes(self, board: Board) -> list[str]:
         """The axes that mean something on this board and are not another one under a second name."""
@@ -148,8 +187,17 @@ def seed_band(each: Array, level: float) -> tuple[Array, Array, Array]:
     return found[0], found[1], found[2]
 
 
+def _group(title: str, held: Sequence[Board], scores: Sequence[Mapping[str, Array]]) -> Group:
+    known = [{label: values for label, values in one.items() if not numpy.isnan(values).any()} for one in scores]
+    shared = [entry for entry in held[0].entries if all(entry.label in one for one in known)]
+    own = looks([(entry.label, entry.algorithm) for entry in shared])
+    return Group(title, {entry.label: [one[entry.label] for one in known] for entry in shared}, own)
+
+
 def _finals(board: Board, entry: Entry) -> Array:
-    return numpy.array([0.0 if trial.diverged and board.scaled else trial.last("eval_score") for trial in entry.trials])
+    """As in `bench.board.scores`, without a look at the items."""
+    floor = 0.0 if board.scaled else math.nan
+    return numpy.array([floor if trial.diverged else trial.last("eval_score") for trial in entry.trials])
 
 
 def _points(trial: Trial, column: str, axis: str, scaled: bool) -> tuple[Array, Array] | None:

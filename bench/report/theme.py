@@ -71,10 +71,11 @@ def sheet(width: float, height: float) -> Figure:
 
 
 def heading(axis: Axes, title: str, unit: str = "") -> None:
-    """The panel's name on the left; what its numbers are on the right."""
-    axis.set_title(title, loc="left", fontweight="bold", pad=7)
-    if unit:
-        axis.set_title(unit, loc="right", fontsize=SMALL + 0.5, color=MUTED, pad=7)
+    """The panel's name; below it, in smaller letters, what its numbers are: lines of a text with line breaks."""
+    lines = unit.count("\n") + 1 if unit else 0
+    axis.set_title(title, loc="left", fontweight="bold", pad=6 + 1.35 * SMALL * lines)
+    place = {"xy": (0, 1), "xycoords": "axes fraction", "xytext": (0, 5), "textcoords": "offset points"}
+    axis.annotate(unit, **place, fontsize=SMALL, color=MUTED, va="bottom", annotation_clip=False, in_layout=False)  # type: ignore[arg-type]
     axis.tick_params(length=0)
 
 
