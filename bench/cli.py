@@ -27,6 +27,7 @@ for command in (
     make.collect,
     look.doctor,
     compare.leaderboard,
+    compare.compare,
     compare.verify,
     compare.pack,
 ):
