@@ -28,6 +28,7 @@ for command in (
     look.doctor,
     report.report,
     compare.leaderboard,
+    compare.compare,
     compare.verify,
     compare.pack,
 ):
