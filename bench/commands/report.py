@@ -19,5 +19,6 @@ def report(
     from bench.repeat import command
     from bench.report.page.write import write
 
-    for path in write(results, out, command, tuple(table or ())):
-        print(path)
+    written = write(results, out, command, tuple(table or ()))
+    print(written[0])
+    print(f"and beside it {len(written) - 1} files: pictures, leaderboard.md, CSV")

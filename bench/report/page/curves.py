@@ -83,6 +83,7 @@ def section(report: Report, board: Board, place: int) -> Html | None:
     without = element("noscript", element("p", "The curves are drawn by scripts; the same pictures lie beside this page as PNG and SVG."))
     return element(
         "figure",
+        element("h3", "Learning curves"),
         element("div", class_="controls"),
         element("div", charts, class_="panels"),
         without,

@@ -13,7 +13,7 @@ from bench.report.page import completions, curves, head, left_out, payload, read
 from bench.report.page import runs as run_table
 from bench.report.page.elements import Html, element
 from bench.report.page.entries import Repeat, listed
-from bench.report.page.pictures import Picture
+from bench.report.page.pictures import CURVES, Missing, Picture
 from bench.report.page.places import anchor
 from bench.trials import Trial
 
@@ -21,16 +21,16 @@ SCRIPTS = ("uplot/uPlot.iife.min.js", "page.js", "tables.js", "charts.js", "runs
 STYLES = ("uplot/uPlot.min.css", "style.css")
 
 
-def document(report: Report, found: Sequence[Trial], pictures: Sequence[Picture], repeat: Repeat) -> str:
+def document(report: Report, found: Sequence[Trial], pictures: Sequence[Picture | Missing], repeat: Repeat) -> str:
     """The HTML of the whole report. `found`: every trial read, copies included; `repeat`: the command line of a specification."""
     entries = listed(report, repeat)
     lines = run_table.runs(report, entries)
     remarks = left_out.remarks(report, found)
-    overall = [picture for picture in pictures if picture.board is None]
+    overall = _shown(pictures, None)
     sections = [
         standings.summary(report),
         *(_board(report, board, i, pictures) for i, board in enumerate(report.boards)),
-        element("section", element("h2", "Over all boards"), _shown(overall), id="overall") if overall else None,
+        element("section", element("h2", "Over all boards"), overall, id="overall") if overall else None,
         left_out.section(remarks),
         run_table.section(lines, report, entries),
         reading.section(),
@@ -59,21 +59,26 @@ def _read(names: Sequence[str]) -> str:
     return "\n".join((folder / name).read_text(encoding="utf-8") for name in names)
 
 
-def _board(report: Report, board: Board, place: int, pictures: Sequence[Picture]) -> Html:
-    own = [picture for picture in pictures if picture.board == board.name]
+def _board(report: Report, board: Board, place: int, pictures: Sequence[Picture | Missing]) -> Html:
     parts: list[Any] = [
         element("h2", board.name),
         element("p", head.protocol(board).capitalize() + ".", class_="soft"),
         standings.section(report, board),
         curves.section(report, board, place),
-        _shown(own),
+        _shown(pictures, board),
         completions.section(report, board),
     ]
     return element("section", parts, id=anchor(board))
 
 
-def _shown(pictures: Sequence[Picture]) -> Html:
-    return element("div", [picture.html() for picture in pictures], class_="pictures")
+def _shown(pictures: Sequence[Picture | Missing], board: Board | None) -> Html | None:
+    """A board's pictures, then in a line each what could not be drawn and why; None where there is neither."""
+    own = [one for one in pictures if (one.board and one.board.name) == (board and board.name)]
+    made = [one.html() for one in own if isinstance(one, Picture) and one.name not in CURVES]
+    missing = [
+        element("p", f"Not drawn: {one.caption} There is none, as {one.reason}.", class_="soft") for one in own if isinstance(one, Missing)
+    ]
+    return element("div", made, missing, class_="pictures") if made or missing else None
 
 
 def _contents(report: Report, overall: bool) -> Html:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bench.board.groups import Board
 from bench.report import figures, theme
 from bench.report.data import Report
-from bench.report.page.elements import Html, element
+from bench.report.page.elements import Html, element, html
 from bench.report.page.places import anchor
 
+LAST = ("aggregates", "effective_weight")  # of those of all boards; the others come by name
 CURVES = ("learning_curves", "entropy", "gate", "kl")  # the page draws these itself, on every axis
 
 
@@ -33,13 +35,18 @@ class Picture:
     @property
     def file(self) -> str:
         """The SVG as a file of its own."""
-        return theme.alone(self.svg)
+        return theme.standalone(self.svg)
 
     def html(self) -> Html:
         """A figure whose text a screen reader finds in its caption."""
         inner = Html(self.svg.replace("<svg", f'<svg role="img" aria-labelledby="caption-{self.place}"', 1))
-        caption = element("figcaption", element("strong", self.caption), " ", self.more, id=f"caption-{self.place}")
+        caption = element("figcaption", element("strong", _code(self.caption)), " ", _code(self.more), id=f"caption-{self.place}")
         return element("figure", element("div", inner, class_="scroll-inner"), caption, class_="picture", id=f"picture-{self.place}")
+
+
+def _code(text: str) -> Html:
+    """Escaped, with what stands between backticks as code."""
+    return Html(re.sub(r"`([^`]+)`", r"<code>\1</code>", html(text)))
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,7 @@ class Missing:
 
 def drawn(report: Report) -> Iterator[Picture | Missing]:
     """Every kind of picture of every board, then those of all boards."""
-    for name in figures.names():
+    for name in sorted(figures.names(), key=lambda name: (LAST.index(name) if name in LAST else -1, name)):
         kind = figures.load(name)
         for board in report.boards if kind.scope == "board" else (None,):
             figure = kind.draw(report, board)

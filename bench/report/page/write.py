@@ -15,7 +15,7 @@ from bench.report.page import standings
 from bench.report.page.curves import COLUMNS
 from bench.report.page.document import document
 from bench.report.page.entries import Repeat
-from bench.report.page.pictures import Picture
+from bench.report.page.pictures import Picture, drawn
 
 
 def write(results: Path, out: Path, repeat: Repeat, wanted: Sequence[str] = ()) -> list[Path]:
@@ -30,7 +30,7 @@ def write(results: Path, out: Path, repeat: Repeat, wanted: Sequence[str] = ()) 
     report = Report.of(found)
     if wanted:
         report, found = _only(report, found, wanted)
-    pictures: list[Picture] = []
+    pictures = list(drawn(report))
     boards, together = [standings.table(report, board) for board in report.boards], [] if wanted else aggregates(report.boards)
     content = {
         "index.html": document(report, found, pictures, repeat).encode(),
@@ -39,6 +39,9 @@ def write(results: Path, out: Path, repeat: Repeat, wanted: Sequence[str] = ()) 
         "runs.csv": tables.runs(report).encode(),
         "curves.csv": tables.curves(report).encode(),
     }
+    for picture in pictures:
+        if isinstance(picture, Picture):
+            content |= {f"pictures/{picture.place}.png": picture.png, f"pictures/{picture.place}.svg": picture.file.encode()}
     for name, held in content.items():
         with files.guarded(out / name):
             (out / name).parent.mkdir(parents=True, exist_ok=True)
