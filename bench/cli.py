@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from bench.commands import compare, look, make, train
+from bench.commands import compare, look, make, plot, train
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ for command in (
     make.collect,
     look.doctor,
     compare.leaderboard,
+    plot.plot,
     compare.verify,
     compare.pack,
 ):
