@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from bench.commands import compare, look, make, report, train
+from bench.commands import compare, look, make, plot, report, train
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ for command in (
     report.report,
     compare.leaderboard,
     compare.compare,
+    plot.plot,
     compare.verify,
     compare.pack,
 ):
