@@ -45,8 +45,8 @@ class Comparison:
 
     @cached_property
     def smallest(self) -> float:
-        """The smallest true difference that is shown in four of five such experiments; NaN where the spread is unknown."""
-        return smallest_difference(self.pair.estimate, POWER, ALPHA / self.tables)
+        """The smallest true difference shown in four of five such experiments; NaN where the spread is unknown, or none was seen."""
+        return math.nan if not self.pair.estimate.error else smallest_difference(self.pair.estimate, POWER, ALPHA / self.tables)
 
     @cached_property
     def needed(self) -> int | None:
@@ -96,7 +96,7 @@ def compare(boards: Sequence[Board], first: str, second: str, table: str = "", m
     lower = metric != SCORE and _metric(metric).better == "lower"
     known = [(board, (a, b), (values(a, board, metric), values(b, board, metric))) for board, a, b in met]
     pairs = [pair(*held) for _, _, held in known]
-    corrected = holm([one.estimate.p_value() for one in pairs])
+    corrected = holm([one.p for one in pairs])
     count = sum(not math.isnan(p) for p in corrected)
     return [
         Comparison(board, entries, held, metric, lower, one, float(p), max(count, 1))
