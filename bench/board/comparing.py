@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy
 
@@ -127,10 +127,11 @@ def _labels(boards: Sequence[Board]) -> set[str]:
     return {name for board in boards for entry in board.entries for name in (entry.label, entry.algorithm) if board.entry(name)}
 
 
+@cache
 def _metric(name: str) -> RunMetric:
-    known = {one: registry.load("metrics", one) for one in registry.names("metrics")}
-    single = {one: kind for one, kind in known.items() if kind.scope == "run"}
-    if name not in single:
-        raise unknown("metric of a run", name, [SCORE, *single])
-    metric: RunMetric = single[name]()
+    names = registry.names("metrics")
+    kind = registry.load("metrics", name) if name in names else None
+    if kind is None or kind.scope != "run":
+        raise unknown("metric of a run", name, [SCORE, *(one for one in names if registry.load("metrics", one).scope == "run")])
+    metric: RunMetric = kind()
     return metric
