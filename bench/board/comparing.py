@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy
 
@@ -45,8 +45,8 @@ class Comparison:
 
     @cached_property
     def smallest(self) -> float:
-        """The smallest true difference that is shown in four of five such experiments; NaN where the spread is unknown."""
-        return smallest_difference(self.pair.estimate, POWER, ALPHA / self.tables)
+        """The smallest true difference shown in four of five such experiments; NaN where the spread is unknown, or none was seen."""
+        return math.nan if not self.pair.estimate.error else smallest_difference(self.pair.estimate, POWER, ALPHA / self.tables)
 
     @cached_property
     def needed(self) -> int | None:
@@ -96,7 +96,7 @@ def compare(boards: Sequence[Board], first: str, second: str, table: str = "", m
     lower = metric != SCORE and _metric(metric).better == "lower"
     known = [(board, (a, b), (values(a, board, metric), values(b, board, metric))) for board, a, b in met]
     pairs = [pair(*held) for _, _, held in known]
-    corrected = holm([one.estimate.p_value() for one in pairs])
+    corrected = holm([one.p for one in pairs])
     count = sum(not math.isnan(p) for p in corrected)
     return [
         Comparison(board, entries, held, metric, lower, one, float(p), max(count, 1))
@@ -127,10 +127,11 @@ def _labels(boards: Sequence[Board]) -> set[str]:
     return {name for board in boards for entry in board.entries for name in (entry.label, entry.algorithm) if board.entry(name)}
 
 
+@cache
 def _metric(name: str) -> RunMetric:
-    known = {one: registry.load("metrics", one) for one in registry.names("metrics")}
-    single = {one: kind for one, kind in known.items() if kind.scope == "run"}
-    if name not in single:
-        raise unknown("metric of a run", name, [SCORE, *single])
-    metric: RunMetric = single[name]()
+    names = registry.names("metrics")
+    kind = registry.load("metrics", name) if name in names else None
+    if kind is None or kind.scope != "run":
+        raise unknown("metric of a run", name, [SCORE, *(one for one in names if registry.load("metrics", one).scope == "run")])
+    metric: RunMetric = kind()
     return metric

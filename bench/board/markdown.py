@@ -96,7 +96,7 @@ def _table(table: Table) -> dict[str, Any]:
             "first": test.first,
             "second": test.second,
             "difference": _interval(test.pair.estimate.interval()),
-            "p": words.known(test.pair.estimate.p_value()),
+            "p": words.known(test.pair.p),
             "p_holm": words.known(test.p),
             "items": test.pair.items,
         }

@@ -56,7 +56,7 @@ def as_json(one: Comparison) -> dict[str, Any]:
         "metric": one.metric,
         "difference": {name: known(getattr(held, name)) for name in ("value", "low", "high")},
         "probability_of_improvement": None if better is None else {n: known(getattr(better, n)) for n in ("value", "low", "high")},
-        "p": known(one.pair.estimate.p_value()),
+        "p": known(one.pair.p),
         "p_holm": known(one.p),
         "decided": one.decided,
         "seeds": list(one.pair.seeds),
@@ -78,12 +78,12 @@ def _better(one: Comparison) -> str:
 
 def _tie(one: Comparison) -> str:
     said = f"a tie on {one.board.name}{_in(one)}: the difference is {interval(difference(one))}"
-    alone = one.pair.estimate.p_value()
+    alone = one.pair.p
     if alone < ALPHA:
         said += f", which would be one alone (p = {alone:.3f}), but not among {count(one.tables, 'table')} (p = {one.p:.3f})"
-    said += f"; this data would have shown {number(one.smallest)}"
+    said += "" if math.isnan(one.smallest) else f"; this data would have shown {number(one.smallest)}"
     seen = number(abs(one.pair.estimate.value))
-    if not float(seen.replace(",", "")):
+    if math.isnan(one.smallest) or not float(seen.replace(",", "")):
         return f"{said} ({evidence(one)}{_note(one)})"
     what = f"no number of seeds would show {seen}: it takes more {items(one.board)}s"
     if one.needed is not None:
