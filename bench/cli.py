@@ -28,6 +28,7 @@ for command in (
     look.doctor,
     compare.leaderboard,
     plot.plot,
+    compare.compare,
     compare.verify,
     compare.pack,
 ):

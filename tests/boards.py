@@ -58,18 +58,19 @@ def finished(
     """The folder of a run with these evaluations, evenly spaced over its budget, and a record without one between each two.
 
     `scores` (E,), or `items` (E, K), whose means are the scores. `end`: finished; stopped; or a kind of failure, such as diverged.
-    `probes`: E values each; entropy and gate are made up where they are not given.
+    `probes`: E values each; entropy, gate and return are made up where they are not given.
     """
     means = [float(numpy.mean(row)) for row in items] if items is not None else list(scores)
     last = 2 * (len(means) - 1)
     with _unsynced(), RunStore(root, reserve=0).open(spec, dict(provenance)) as folder:
         for step in range(last + 1):
             share, (i, between) = step / max(1, last), divmod(step, 2)
-            known = {"entropy/token": 1.0 - 0.5 * share, "gate": 1.0} | {name: values[i] for name, values in (probes or {}).items()}
+            known = {"entropy/token": 1.0 - 0.5 * share, "gate": 1.0}
+            known |= {} if between else {"eval/return": 500 * means[i]} if spec.tier == CONTROL else {"eval/pass@1": means[i]}
+            known |= {name: given[i] for name, given in (probes or {}).items() if not (between and name.startswith("eval/"))}
             if between:
                 folder.append(_record(spec, step, share, means[i], None, known, None))
                 continue
-            known |= {"eval/return": 500 * means[i]} if spec.tier == CONTROL else {"eval/pass@1": means[i]}
             kept = None if items is None else Items(key, tuple(float(value) for value in items[i]))
             folder.append(_record(spec, step, share, means[i], means[i], known, kept), _samples(i))
         if end == "finished":

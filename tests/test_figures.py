@@ -199,6 +199,18 @@ def test_a_steady_run_never_falls(tmp_path: Path) -> None:
     assert points == [pytest.approx((0.8, 0.0)), pytest.approx((0.6, 0.3))]
 
 
+def test_items_are_the_problems_in_order_of_ease(tmp_path: Path) -> None:
+    boards.finished(tmp_path, boards.spec("grpo", 0), items=[[0, 0, 0], [0.5, 1.0, 0.0]])
+    boards.finished(tmp_path, boards.spec("grpo", 1), items=[[0, 0, 0], [1.0, 1.0, 0.0]])
+    boards.finished(tmp_path, boards.spec("ppo", 0), items=[[0, 0, 0], [0.0, 1.0, 0.5]])
+    boards.finished(tmp_path, boards.spec("sapo", 0), items=[[0, 0, 0], [1.0, 1.0, 1.0]], key="others")
+    report = Report.read(tmp_path)
+    panel = drawn("items", report, report.boards[0]).axes[0]
+    opacity = numpy.asarray(panel.images[0].get_array())[..., 3]
+    assert opacity.tolist() == [[1.0, 0.75, 0.0], [1.0, 0.0, 0.5]]  # grpo, ppo; the second problem is the easiest
+    assert [tick.get_text() for tick in panel.get_yticklabels()] == ["grpo", "ppo"]
+
+
 def test_weights_are_drawn_of_the_rules_that_have_runs(reports: dict[str, Report]) -> None:
     titles = {axis.get_title(loc="left") for axis in drawn("effective_weight", reports["text"], None).axes}
     assert titles == {"ppo, grpo", "sapo"}

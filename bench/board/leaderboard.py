@@ -71,8 +71,8 @@ class Table:
     def smallest(self) -> float:
         """The smallest true difference that a pair with the middle one of all standard errors shows in four of five experiments, at the
         level of Holm's first step; NaN without pairs."""
-        known = sorted((test.pair.estimate for test in self.tests), key=lambda estimate: estimate.error)
-        return smallest_difference(known[len(known) // 2], POWER, ALPHA / len(known)) if known else math.nan
+        known = sorted((test.pair.estimate for test in self.tests if test.pair.estimate.error), key=lambda estimate: estimate.error)
+        return smallest_difference(known[len(known) // 2], POWER, ALPHA / len(self.tests)) if known else math.nan
 
     def row(self, label: str) -> Row:
         """Raises KeyError for an unknown label."""
@@ -121,7 +121,7 @@ def groups(table: Table) -> list[tuple[str, ...]]:
 def _tests(ranked: Sequence[str], known: dict[str, Scores]) -> tuple[Tested, ...]:
     names = [(a, b) for i, a in enumerate(ranked) for b in ranked[i + 1 :]]
     pairs = [pair(known[a], known[b]) for a, b in names]
-    corrected = holm([one.estimate.p_value() for one in pairs])
+    corrected = holm([one.p for one in pairs])
     return tuple(Tested(a, b, one, float(p)) for (a, b), one, p in zip(names, pairs, corrected, strict=True))
 
 
@@ -130,7 +130,7 @@ def _ranks(ranked: Sequence[str], known: dict[str, Scores], tests: Sequence[Test
         return {}
     p = numpy.full((len(ranked), len(ranked)), math.nan)
     for test in tests:
-        p[ranked.index(test.first), ranked.index(test.second)] = test.pair.estimate.p_value()
+        p[ranked.index(test.first), ranked.index(test.second)] = test.pair.p
     return dict(zip(ranked, ranks([known[label].mean for label in ranked], p, ALPHA), strict=True))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -97,8 +96,8 @@ def _table(table: Table) -> dict[str, Any]:
             "first": test.first,
             "second": test.second,
             "difference": _interval(test.pair.estimate.interval()),
-            "p": _number(test.pair.estimate.p_value()),
-            "p_holm": _number(test.p),
+            "p": words.known(test.pair.p),
+            "p_holm": words.known(test.p),
             "items": test.pair.items,
         }
         for test in table.tests
@@ -114,14 +113,14 @@ def _table(table: Table) -> dict[str, Any]:
         "protocol": dict(table.board.protocol),
         "rows": [_row(row) for row in table.rows],
         "tests": tests,
-        "smallest_difference": _number(table.smallest),
+        "smallest_difference": words.known(table.smallest),
         "left_out": left_out,
         "notes": words.below(table),
     }
 
 
 def _row(row: Row) -> dict[str, Any]:
-    facts = {name: {"mean": _number(fact.mean), "seeds": fact.known} for name, fact in row.facts.items()}
+    facts = {name: {"mean": words.known(fact.mean), "seeds": fact.known} for name, fact in row.facts.items()}
     rank = {"rank": row.rank.low if row.rank else None, "rank_low": row.rank.low if row.rank else None}
     return {
         "label": row.label,
@@ -147,12 +146,8 @@ def _overall(one: Aggregate) -> dict[str, Any]:
 
 
 def _interval(held: Interval) -> dict[str, Any]:
-    bounds = {name: _number(getattr(held, name)) for name in ("value", "low", "high")}
+    bounds = {name: words.known(getattr(held, name)) for name in ("value", "low", "high")}
     return bounds | {"level": held.level} | ({"note": held.note} if held.note else {})
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) or math.isinf(value) else value
 
 
 def as_csv(tables: Sequence[Table]) -> str:
@@ -172,4 +167,4 @@ def as_csv(tables: Sequence[Table]) -> str:
 
 
 def _plain(value: float) -> str:
-    return "" if _number(value) is None else repr(value)
+    return "" if words.known(value) is None else repr(value)

@@ -21,6 +21,17 @@ class Pair:
     seeds: tuple[int, int]
     lacking: str  # why items are not paired, in a few words; empty where they are
 
+    @property
+    def p(self) -> float:
+        """Two-sided, of no difference; NaN where it cannot be tested.
+
+        Where neither entry's seeds differ at all there is no error to compare with: the p value is then that of an exact permutation test
+        (Pitman 1937, Supplement to the JRSS 4), in which two of all ways to deal the seeds out are as extreme.
+        """
+        if self.estimate.error == 0 and self.estimate.value:
+            return 2 / math.comb(sum(self.seeds), self.seeds[0])
+        return self.estimate.p_value()
+
 
 def pair(a: Scores, b: Scores) -> Pair:
     """Two-level and paired by item where the items of both are known and the same; else by seed alone.

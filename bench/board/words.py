@@ -26,6 +26,11 @@ def interval(held: Interval, bounds: bool = True) -> str:
     return f"{number(held.value)} [{number(held.low)}, {number(held.high)}]" if bounds and held.known else number(held.value)
 
 
+def known(value: float) -> float | None:
+    """For JSON, which has neither NaN nor infinity: None where a number is not known."""
+    return value if math.isfinite(value) else None
+
+
 def count(many: int, what: str) -> str:
     """five seeds; one seed; 256 problems."""
     return f"{NUMBERS[many] if many < len(NUMBERS) else f'{many:,}'} {what}{'' if many == 1 else 's'}"
@@ -57,7 +62,7 @@ def seeds_of(row: Row) -> str:
 
 def title(table: Table) -> str:
     """What the board is of."""
-    protocol, scale = table.board.protocol, "0 to 1" if table.board.scaled else "returns as they are"
+    protocol, scale = table.board.protocol, "0 to 1" if table.board.scaled else "in the task's own unit"
     if table.board.scaled and protocol["tier"] == "control":
         scale = "0 random actions, 1 known to be reached"
     budget = protocol.get("budget")

@@ -41,6 +41,33 @@ def leaderboard(
     publishing.show(tables, aggregates, form)
 
 
+def compare(
+    first: Annotated[str, typer.Argument(help="An algorithm, or the label of one on a board.")],
+    second: Annotated[str, typer.Argument(help="What it is compared with.")],
+    results: Results = Path("results"),
+    table: Annotated[str, typer.Option(help="On this table only; by default on all that both are on.")] = "",
+    metric: Annotated[str, typer.Option(help="eval_score, the final held-out score, or a metric of `bench ls metrics`.")] = "eval_score",
+    as_json: AsJson = False,
+) -> None:
+    """Compare two algorithms with a paired test, and say in a sentence who is better, or what a tie means."""
+    from bench import trials
+    from bench.board import comparing, facts
+    from bench.board.groups import boards
+
+    found = boards(trials.read(results, {*facts.columns(), *comparing.columns(metric)}))
+    comparisons = comparing.compare(found, first, second, table, metric)
+    if as_json:
+        from bench.board.verdicts import as_json as rendered
+
+        print("\n".join(json.dumps(rendered(one)) for one in comparisons))
+        return
+    from rich.console import Console
+
+    from bench.board import shown
+
+    shown.compared(comparisons, Console())
+
+
 def verify(
     row: Annotated[str, typer.Argument(help="Row of the leaderboard: its hash or the first digits, or TABLE/LABEL.")],
     results: Results = Path("results"),

@@ -155,7 +155,7 @@ class Report:
         """How many seeds the entries have, and what the intervals are, in words."""
         counts = sorted({len(entry.trials) for entry in board.entries if entry.trials})
         seeds = f"{counts[0]} seed{'s' * (counts[0] != 1)}" if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]} seeds"
-        return f"mean of {seeds}" + (f", {100 * self.level:g}% interval" if counts[-1] > 1 else "")
+        return f"mean of {seeds}, {100 * self.level:g}% interval" if counts[-1] > 1 else seeds
 
     def _curve(self, board: Board, entry: Entry, columns: Sequence[str], axis: str) -> Band | None:
         for column in columns:
