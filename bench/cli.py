@@ -28,8 +28,8 @@ for command in (
     look.doctor,
     report.report,
     compare.leaderboard,
-    compare.compare,
     plot.plot,
+    compare.compare,
     compare.verify,
     compare.pack,
 ):
