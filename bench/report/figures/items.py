@@ -38,7 +38,11 @@ def draw(report: Report, board: Board | None = None, axis: str = "samples") -> F
         shades = numpy.ones((*rows.shape, 4)) * (*SHADE, 1.0)
         shades[..., 3] = rows
         panel.imshow(shades, aspect="auto", interpolation="nearest")
-        theme.heading(panel, f"{board.name}: held-out problems solved", "share of right answers: white none, blue all; mean on the right")
+        theme.heading(
+            panel,
+            f"{board.name}: held-out problems solved",
+            "share of right answers: empty none, full blue all; on the right the mean; controls in italics",
+        )
         _edges(panel, list(found), rows)
         panel.set_xlabel(f"{rows.shape[1]} problems, easiest first")
     return figure
