@@ -25,7 +25,10 @@ State = Literal["ok", "missing", "note"]
 Probe = Callable[[], "Iterator[Finding]"]
 
 DISTRIBUTION = "rl-bench-suite"
-CORE = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "pandas", "gymnasium", "matplotlib", "seaborn", "typer", "rich")
+CORE = (
+    *("torch", "transformers", "tokenizers", "safetensors", "gymnasium"),
+    *("numpy", "scipy", "pandas", "orjson", "matplotlib", "seaborn", "typer", "rich"),
+)
 EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {  # extra: the modules it brings, and what they are for
     "full": (("datasets",), "data sets of the full tier"),
     "vllm": (("vllm",), "fast sampling on a GPU"),

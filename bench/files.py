@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import gzip
 import json
 import os
 import socket
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -94,17 +96,23 @@ def append(path: Path, text: str) -> None:
             raise
 
 
+def content(path: Path) -> bytes:
+    """What a file holds, or what `<its name>.gz` does; nothing where neither is there. Raises StoreError for one that cannot be read."""
+    packed = path.with_name(path.name + ".gz")
+    try:
+        return path.read_bytes() if path.exists() or not packed.exists() else gzip.decompress(packed.read_bytes())
+    except FileNotFoundError:
+        return b""
+    except (OSError, EOFError, zlib.error) as error:
+        raise StoreError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}; make it readable, or restore it") from error
+
+
 def lines(path: Path) -> list[dict[str, Any]]:
-    """The JSON objects of a file, one a line; a last line torn by a crash is ignored.
+    """The JSON objects of a file, one a line, packed or not; a last line torn by a crash is ignored.
 
     Raises StoreError naming file and line for corruption before that, and for a file that cannot be read.
     """
-    try:
-        parts = path.read_bytes().split(b"\n")[:-1]
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise StoreError(f"cannot read {path}: {error.strerror}; make it readable") from error
+    parts = content(path).split(b"\n")[:-1]
     found: list[dict[str, Any]] = []
     for number, part in enumerate(parts, start=1):
         try:

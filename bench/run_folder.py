@@ -209,6 +209,16 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
         return None
 
 
+def check_whole(folder: Path, records: int) -> None:
+    """Raises StoreError where a finished run had another number of records than there are now."""
+    try:
+        had = json.loads((folder / DONE).read_bytes()).get("records", records)
+    except (OSError, ValueError, AttributeError):
+        return
+    if had != records:
+        raise StoreError(f"{folder / CURVE} has {records} of {had} records: it was cut; remove {folder} and run again")
+
+
 def read_failure(folder: Path) -> tuple[str, str] | None:
     """The kind and the text of the failure that a run is marked with."""
     try:

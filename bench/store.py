@@ -17,7 +17,7 @@ from bench import files
 from bench.config import RunSpec
 from bench.errors import StoreError, unknown
 from bench.record import Record
-from bench.run_folder import COLUMNS, FIELDS, LOGS, SAMPLES, RunFolder, read_failure, read_records, read_summary
+from bench.run_folder import COLUMNS, FIELDS, LOGS, SAMPLES, RunFolder, check_whole, read_failure, read_records, read_summary
 
 if TYPE_CHECKING:
     import pandas
@@ -106,8 +106,7 @@ class RunStore:
         for name in wanted:
             if name not in FILTERS:
                 raise unknown("filter", name, FILTERS)
-        folders = sorted(p for p in self.root.glob("*/*/*") if p.is_dir() and not any(q.startswith(".") for q in p.parts[-3:]))
-        return [info for info in map(_inspect, folders) if _matches(info, wanted)]
+        return [info for info in map(_inspect, folders(self.root)) if _matches(info, wanted)]
 
     def find(self, prefix: str) -> RunInfo:
         """The one run whose id begins so. Raises ConfigError for none, StoreError for several."""
@@ -182,6 +181,16 @@ class RunStore:
             files.replace(folder / "spec.json", json.dumps(held, indent=1))
 
 
+def folders(root: Path) -> list[Path]:
+    """The folder of every run under a results folder, sorted; of other data that lies there, none."""
+    return sorted(p for p in root.glob("*/*/*") if p.is_dir() and not any(q.startswith(".") for q in p.parts[-3:]) and _is_run(p))
+
+
+def _is_run(folder: Path) -> bool:
+    """A table two levels up from here holds no runs itself."""
+    return not any(folder.glob("*/spec.json"))
+
+
 def _read_spec(folder: Path) -> dict[str, Any]:
     """The content of spec.json. Raises StoreError where it is not one."""
     path = folder / "spec.json"
@@ -198,6 +207,7 @@ def _inspect(folder: Path) -> RunInfo:
     try:
         held = _read_spec(folder)
         spec, records, summary = RunSpec.from_json(held["spec"]), read_records(folder), read_summary(folder)
+        check_whole(folder, len(records))
     except (StoreError, KeyError, TypeError, ValueError) as error:
         return RunInfo(folder.name, folder, "broken", error=str(error))
     failure, why = read_failure(folder) or (None, None)

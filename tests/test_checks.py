@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import numpy
 import pytest
 from breaking import broken_by
-from pandas import DataFrame
 
 from bench import checks, registry
 from bench.errors import ConfigError
-from bench.metrics.base import Metric
+from bench.metrics.base import Curve, Metric, Table
+from bench.metrics.divergence_rate import DivergenceRate
 from bench.metrics.final_score import FinalScore
 from tasks.last_digit import LastDigit
 
@@ -21,7 +22,7 @@ CASES = [
     pytest.param(kind, name, contract, id=f"{kind}-{name}-{title}")
     for kind in ("metrics", "samplers")
     for name in registry.names(kind)
-    for title, contract in checks.contracts(kind)
+    for title, contract in checks.contracts(kind, registry.load(kind, name)())
 ]
 
 
@@ -54,7 +55,7 @@ class NeedsASetting(FinalScore):
 class Crashes(FinalScore):
     """Divides by zero."""
 
-    def measure(self, curve: DataFrame) -> float:
+    def measure(self, curve: Curve) -> float:
         return 1 / 0
 
 
@@ -64,7 +65,7 @@ def test_a_crash_is_an_outcome(cls: type[Metric], failed: str, monkeypatch: pyte
     outcomes = list(checks.run("metrics", "any"))
     broken = next(o for o in outcomes if o.title.startswith(failed))
     assert not broken.passed and "Error: " in broken.detail
-    assert len(outcomes) == (1 if cls is NeedsASetting else len(checks.contracts("metrics")))
+    assert len(outcomes) == (1 if cls is NeedsASetting else len(checks.contracts("metrics", Crashes())))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,20 +81,43 @@ class Nameless(FinalScore):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Misplaced(FinalScore):
+    """Says that it is of several seeds, and is of one run."""
+
+    scope: ClassVar[Any] = "seeds"
+
+
+@dataclass(frozen=True, kw_only=True)
 class FirstRow(FinalScore):
     """Takes the rows as they come."""
 
-    def __call__(self, curve: DataFrame) -> float:
-        scores = [] if "eval_score" not in curve else curve["eval_score"].dropna().tolist()
+    def __call__(self, given: Table) -> float:
+        scores = [] if "eval_score" not in given else [x for x in numpy.asarray(given["eval_score"]) if not math.isnan(x)]
         return float(scores[0]) if scores else math.nan
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadsMore(FinalScore):
+    """Reads a column that it does not name."""
+
+    def __call__(self, given: Table) -> float:
+        return super().__call__(given) + float("unrelated" in given)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArraysAlone(FinalScore):
+    """Cannot do with a table of another library."""
+
+    def __call__(self, given: Table) -> float:
+        return super().__call__(given) if isinstance(given, dict) else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class ZeroForNothing(FinalScore):
     """Calls the undefined 0."""
 
-    def __call__(self, curve: DataFrame) -> float:
-        found = super().__call__(curve)
+    def __call__(self, given: Table) -> float:
+        found = super().__call__(given)
         return 0.0 if math.isnan(found) else found
 
 
@@ -101,9 +125,61 @@ class ZeroForNothing(FinalScore):
 class SpoilsTheCurve(FinalScore):
     """Writes into what it is given."""
 
-    def __call__(self, curve: DataFrame) -> float:
-        curve["unrelated"] = 1.0
-        return super().__call__(curve)
+    def __call__(self, given: Any) -> float:
+        given["unrelated"] = numpy.ones(len(given["step"]))
+        return super().__call__(given)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpoilsTheArray(FinalScore):
+    """Writes into the arrays it is given."""
+
+    def __call__(self, given: Table) -> float:
+        if "eval_score" in given:
+            numpy.asarray(given["eval_score"])[:] = 1.0
+        return super().__call__(given)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Infinite(FinalScore):
+    """Divides by nothing."""
+
+    def measure(self, curve: Curve) -> float:
+        return math.inf
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstSeed(DivergenceRate):
+    """Looks at one seed of all."""
+
+    needs: ClassVar[tuple[str, ...]] = ("eval_score",)
+
+    def measure(self, curves: Sequence[Curve]) -> float:
+        return float(curves[0]["eval_score"][0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountsAll(DivergenceRate):
+    """Counts a seed of which it knows nothing."""
+
+    def __call__(self, given: Sequence[Table]) -> float:
+        return super().__call__(given) / len(given) if given else math.nan
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZeroForNoSeed(DivergenceRate):
+    """Calls the undefined 0."""
+
+    def __call__(self, given: Sequence[Table]) -> float:
+        return super().__call__(given) if given else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class WantsTwo(DivergenceRate):
+    """Breaks down where a seed is alone."""
+
+    def measure(self, curves: Sequence[Curve]) -> float:
+        return super().measure(curves) * len(curves) / (len(curves) - 1)
 
 
 @pytest.mark.parametrize(
@@ -112,12 +188,22 @@ class SpoilsTheCurve(FinalScore):
         (FinalScore(), set()),
         (Untold(), {"has_a_summary", "names_its_facts"}),
         (Nameless(), {"names_its_facts"}),
+        (Misplaced(), {"names_its_facts", "gives_a_number", "reads_only_what_it_needs", "is_nan_without_data"}),
         (Crashes(), {"gives_a_number", "reads_only_what_it_needs", "is_nan_without_data"}),
         (FirstRow(), {"reads_only_what_it_needs"}),
+        (ReadsMore(), {"reads_only_what_it_needs"}),
+        (ArraysAlone(), {"reads_only_what_it_needs"}),
         (ZeroForNothing(), {"is_nan_without_data"}),
         (SpoilsTheCurve(), {"gives_a_number"}),
+        (SpoilsTheArray(), {"gives_a_number", "reads_only_what_it_needs", "is_nan_without_data"}),
+        (Infinite(), {"gives_a_number"}),
+        (DivergenceRate(), set()),
+        (FirstSeed(), {"takes_seeds_as_they_come"}),
+        (CountsAll(), {"takes_seeds_as_they_come"}),
+        (ZeroForNoSeed(), {"takes_seeds_as_they_come"}),
+        (WantsTwo(), {"takes_seeds_as_they_come"}),
     ],
     ids=lambda x: type(x).__name__,
 )
 def test_metric_contracts_catch(metric: Metric, expected: set[str]) -> None:
-    assert broken_by(metric, checks.contracts("metrics")) == expected
+    assert broken_by(metric, checks.contracts("metrics", metric)) == expected

@@ -91,3 +91,5 @@ def test_training_that_leaves_the_finite_numbers_ends_with_its_seed_and_the_rate
     specs = [replace(resolved(algorithm, task, small, 2000), seed=seed) for seed in (3, 4)]
     with pytest.raises(DivergedError, match=r"seed 3 diverged at step \d+ \(.* is (nan|inf|-inf)\); lower train.lr"):
         execute_seeds(specs, RunStore(tmp_path), lambda spec, record: None)
+    marked = {info.spec.seed: (info.state, info.failure) for info in RunStore(tmp_path).runs() if info.spec is not None}
+    assert marked == {3: ("failed", "diverged"), 4: ("stopped", None)}

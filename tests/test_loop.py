@@ -212,3 +212,28 @@ def test_a_finite_task_that_runs_out_says_so(verifier: Verifier) -> None:
     next(ended)
     with pytest.raises(ConfigError, match="no more training problems"):
         next(ended)
+
+
+def test_effective_sample_size_is_the_share_of_actions_that_equal_weights_would_stand_for() -> None:
+    """Ratios 1, 2 and 4 weigh as (1 + 2 + 4)^2 / (1 + 4 + 16) = 7/3 actions of three; equal ones, whatever their size, as all."""
+    flat = {"old_logp": torch.zeros(3), "entropy": torch.zeros(3), "sequence": torch.zeros(1)}
+    for ratios, share in (([1.0, 2.0, 4.0], 49 / 21 / 3), ([3.0, 3.0, 3.0], 1.0)):
+        found = probes.divergence(flat | {"delta": torch.tensor(ratios).log()})
+        assert found["ratio/ess"] == pytest.approx(share, rel=1e-6)
+
+
+def test_what_a_rule_trains_on_is_known_in_tokens_too() -> None:
+    """Of groups of 2, 6, 10 and 14 tokens it keeps three, of which two fill the batch: 6 + 10 of 32 tokens."""
+    problem = Problem("one", "?", "!")
+    groups = [Group(problem, (1,), (Completion((0,) * n, (0.0,) * n, "", False),) * 2, ()) for n in (1, 3, 5, 7)]
+    found = probes.of_sampling(DAPO(), 2, groups, groups[1:], TrainSettings(prompts=2))
+    assert found["sampling/used_tokens_frac"] == 0.5
+    assert (found["sampling/kept_frac"], found["sampling/oversampling"]) == (0.75, 2)
+    assert probes.of_sampling(DAPO(), 2, groups, [], TrainSettings(prompts=2))["sampling/used_tokens_frac"] == 0
+
+
+def test_a_rule_that_drops_in_its_only_round_says_so(verifier: Verifier) -> None:
+    loop, _, _ = started(DAPO(max_rounds=1), verifier, ["mixed", "wrong", "mixed", "mixed"] + ["mixed"] * 4)
+    first, second = steps(loop, 2)
+    assert (first.probes["sampling/rounds"], first.probes["sampling/kept_frac"]) == (1, 0.75)
+    assert not any(key.startswith("sampling/") for key in second.probes)  # which dropped nothing

@@ -1,91 +1,152 @@
-"""Every metric on one curve small enough to work out by hand, and on the curves that leave it undefined."""
+"""What every metric shares: how it reads a curve, what it does without data, and that it is fast to import."""
 
 from __future__ import annotations
 
 import math
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Literal
 
+import numpy
 import pandas
 import pytest
 
 from bench import registry
-from bench.errors import ConfigError
-from bench.metrics.samples_to_threshold import SamplesToThreshold
+from bench.checks.metrics import curve
+from bench.metrics.base import Curve, RunMetric, SeedsMetric
+from bench.metrics.final_score import FinalScore
 from bench.provenance import provenance
 
-# Four evaluations, not evenly spaced, and one step between them without: 0.2 -> 0.6 -> 0.3 -> 0.5 at 0, 100, 300, 400 samples.
-CURVE = pandas.DataFrame(
-    {
-        "step": [0, 1, 2, 3, 4],
-        "samples": [0, 100, 200, 300, 400],
-        "eval_score": [0.2, 0.6, math.nan, 0.3, 0.5],
-        "entropy/token": [math.nan, 1.2, 0.4, 0.7, 0.9],
-    }
-)
-EXPECTED = {
-    "final_score": 0.5,
-    "best_score": 0.6,
-    "area_under_curve": (0.4 * 100 + 0.45 * 200 + 0.4 * 100) / 400,  # 0.425
-    "samples_to_threshold": 100.0,
-    "entropy_floor": 0.4,
-    "maximum_drawdown": 0.3,
-}
+NAMES = registry.names("metrics")
 
 
-def measure(name: str, curve: pandas.DataFrame) -> float:
-    value = registry.load("metrics", name)()(curve)
-    assert isinstance(value, float)
-    return value
+@dataclass(frozen=True, kw_only=True)
+class Seen(RunMetric):
+    """Keeps what it was given to measure."""
+
+    better: ClassVar[Literal["higher", "lower"]] = "higher"
+    needs: ClassVar[tuple[str, ...]] = ("a", "b|c")
+    also: ClassVar[tuple[str, ...]] = ("d",)
+    seen: ClassVar[list[Curve]] = []
+
+    def measure(self, curve: Curve) -> float:
+        self.seen.append(curve)
+        return float(len(curve["a"]))
 
 
-def test_every_metric_has_a_hand_checked_value() -> None:
-    assert set(EXPECTED) <= set(registry.names("metrics"))
+@dataclass(frozen=True, kw_only=True)
+class Apart(Seen):
+    """The same of every row."""
+
+    joint: ClassVar[bool] = False
 
 
-@pytest.mark.parametrize("name", EXPECTED)
-def test_hand_checked(name: str) -> None:
-    assert measure(name, CURVE) == pytest.approx(EXPECTED[name], abs=1e-12)
+@dataclass(frozen=True, kw_only=True)
+class Many(SeedsMetric):
+    """How many seeds there are."""
+
+    better: ClassVar[Literal["higher", "lower"]] = "higher"
+    needs: ClassVar[tuple[str, ...]] = ("a",)
+
+    def measure(self, curves: Sequence[Curve]) -> float:
+        return float(len(curves))
 
 
-@pytest.mark.parametrize("name", EXPECTED)
-def test_the_order_of_rows_does_not_matter(name: str) -> None:
-    assert measure(name, CURVE.iloc[[3, 0, 4, 2, 1]]) == measure(name, CURVE)
+def rows(metric: RunMetric, **columns: Sequence[float]) -> dict[str, list[float]]:
+    """The columns that `measure` was given."""
+    metric({name: numpy.array(values, dtype=float) for name, values in columns.items()})
+    assert isinstance(metric, Seen)
+    return {name: list(column) for name, column in metric.seen[-1].items()}
 
 
-@pytest.mark.parametrize("name", EXPECTED)
-def test_undefined_is_nan(name: str) -> None:
+NAN = math.nan
+
+
+def test_rows_without_a_needed_value_are_dropped_and_the_rest_is_ordered() -> None:
+    assert rows(Seen(), step=[3, 1, 2], a=[30, 10, 20], b=[1, NAN, 2], e=[0, 0, 0]) == {"a": [20, 30], "b": [2, 1]}
+
+
+def test_without_steps_rows_stay_as_they_come() -> None:
+    assert rows(Seen(), a=[30, 10], b=[1, 2]) == {"a": [30, 10], "b": [1, 2]}
+
+
+def test_equal_steps_stay_in_their_order() -> None:
+    assert rows(Seen(), step=[2, 1, 1], a=[30, 10, 20], b=[1, 1, 1])["a"] == [10, 20, 30]
+
+
+def test_the_first_alternative_with_a_value_is_taken_under_the_first_ones_name() -> None:
+    assert rows(Seen(), a=[1, 2], b=[3, NAN], c=[5, 6]) == {"a": [1], "b": [3]}
+    assert rows(Seen(), a=[1, 2], b=[NAN, NAN], c=[5, 6])["b"] == rows(Seen(), a=[1, 2], c=[5, 6])["b"] == [5, 6]
+    assert math.isnan(Seen()({"a": [1.0], "b": [NAN]}))
+
+
+def test_columns_that_are_only_looked_at_need_not_be_there() -> None:
+    assert "d" not in rows(Seen(), a=[1, 2], b=[3, 4])
+    found = rows(Seen(), step=[2, 1, 3], a=[1, 2, 3], b=[3, 4, NAN], d=[NAN, 7, 8])
+    assert found["a"] == [2, 1] and found["d"][0] == 7 and math.isnan(found["d"][1])
+
+
+def test_every_row_counts_where_columns_are_read_apart() -> None:
+    found = rows(Apart(), step=[2, 1], a=[1, NAN], b=[NAN, 4])
+    assert found["b"][0] == 4 and math.isnan(found["a"][0]) and found["a"][1] == 1
+    assert math.isnan(Apart()({"a": [NAN], "b": [1.0]}))
+
+
+def test_what_is_not_finite_counts_as_missing() -> None:
+    assert FinalScore()({"step": [0, 1, 2], "eval_score": [0.25, 0.5, math.inf]}) == 0.5
+    assert FinalScore()({"step": [0, 1, 2], "eval_score": [0.25, None, None]}) == 0.25
+
+
+def test_every_column_that_may_be_read_is_named() -> None:
+    assert Seen.columns() == ("step", "a", "b", "c", "d")
+
+
+def test_columns_of_different_length_are_told() -> None:
+    with pytest.raises(ValueError, match=r"one value for each record; these have \{'a': 2, 'b': 1\}"):
+        Seen()({"a": [1.0, 2.0], "b": [1.0]})
+
+
+def test_one_curve_and_several_are_not_taken_for_one_another() -> None:
+    with pytest.raises(TypeError, match="not list; scope 'run' takes one"):
+        FinalScore()([{"eval_score": [1.0]}])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="not str; scope 'run' takes one, scope 'seeds' a list"):
+        Many()({"a": [1.0]})  # type: ignore[arg-type]
+
+
+def test_seeds_without_what_is_needed_are_left_out() -> None:
+    whole, poor = {"a": [1.0]}, {"a": [NAN], "b": [1.0]}
+    assert Many()([whole, poor, {}, whole]) == 2
+    assert math.isnan(Many()([poor])) and math.isnan(Many()([]))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_metric_declares_itself_in_one_line(name: str) -> None:
     metric = registry.load("metrics", name)
-    for column in metric.needs:
-        assert math.isnan(measure(name, CURVE.drop(columns=column)))
-        assert math.isnan(measure(name, CURVE.assign(**{column: math.nan})))
-    assert math.isnan(measure(name, CURVE.iloc[:0]))
+    assert metric.better in ("higher", "lower") and metric.needs
+    assert metric.__doc__ and "\n" not in metric.__doc__ and metric.__doc__.endswith(".")
 
 
-def test_one_evaluation_has_no_area_and_no_fall() -> None:
-    assert math.isnan(measure("area_under_curve", CURVE.iloc[:1]))
-    assert measure("maximum_drawdown", CURVE.iloc[:1]) == 0.0
+@pytest.mark.parametrize("name", NAMES)
+def test_contracts_ask_every_metric_for_real_numbers(name: str) -> None:
+    """Of curves that leave a metric undefined, its contracts would say nothing."""
+    metric = registry.load("metrics", name)()
+    seeds = [[curve(metric, f"{letter}:{seed}") for seed in range(3)] for letter in "abc"]
+    values = [metric(one[0] if metric.scope == "run" else one) for one in seeds]
+    rare = {"entropy_collapse_step", "collapse_step", "entropy_per_score"}  # random walks seldom do this
+    assert not all(math.isnan(value) for value in values) or name in rare
 
 
-def test_a_threshold_may_be_chosen_and_may_be_missed() -> None:
-    assert SamplesToThreshold(threshold=0.2)(CURVE) == 0.0
-    assert math.isnan(SamplesToThreshold(threshold=0.61)(CURVE))
-    with pytest.raises(ConfigError, match="threshold is nan"):
-        SamplesToThreshold(threshold=math.nan)
+def test_numbers_of_a_data_frame_are_those_of_its_columns() -> None:
+    frame = pandas.DataFrame({"step": [2, 0, 1], "samples": [200, 0, 100], "eval_score": [None, 0.25, 0.75]})
+    assert registry.load("metrics", "area_under_curve")()(frame) == 0.5
 
 
-@pytest.mark.parametrize("name", EXPECTED)
-def test_every_metric_declares_itself(name: str) -> None:
-    metric = registry.load("metrics", name)
-    assert metric.better in ("higher", "lower")
-    assert metric.scope == "run"
-    assert metric.needs and metric.__doc__ and "\n" not in metric.__doc__
-
-
-def test_metrics_import_no_pandas() -> None:
+def test_metrics_import_neither_torch_nor_pandas() -> None:
     code = "import sys\nfrom bench import registry\n[registry.load('metrics', n) for n in registry.names('metrics')]\n"
-    code += "print([n for n in ('torch', 'pandas') if n in sys.modules])"
+    code += "print([n for n in ('torch', 'pandas', 'scipy') if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
     assert done.stdout.strip() == "[]"
 

@@ -20,7 +20,7 @@ Contract = Callable[[Any], None]
 MODULES = {
     "algorithms": ("settings", "rules", "gradients", "critics", "preferences", "learning", "values", "value_slopes", "chains"),
     "tasks": ("settings", "tasks", "worlds"),
-    "metrics": ("settings", "metrics"),
+    "metrics": ("settings", "metrics", "seeds"),
     "samplers": ("settings", "samplers"),
 }
 

@@ -107,6 +107,7 @@ def divergence(of: dict[str, Tensor]) -> dict[str, float]:
         "ratio/mean": ratio.mean(),
         "ratio/max": ratio.max(),
         "ratio/min": ratio.min(),
+        "ratio/ess": ratio.mean().square() / ratio.square().mean(),  # effective sample size over the number of actions (Kish 1965)
         "ratio/clamped_frac": (delta.abs() >= ops.LOG_RATIO_LIMIT).float().mean(),
         "ratio/seq_geo_mean": sequence.exp().mean(),
         "ratio/seq_geo_max": sequence.exp().max(),
@@ -176,12 +177,13 @@ def of_groups(groups: Sequence[Group]) -> dict[str, float]:
 
 
 def of_sampling(rule: Rule, rounds: int, sampled: Sequence[Group], kept: Sequence[Group], settings: TrainSettings) -> dict[str, float]:
-    """What a rule that resamples spent and dropped; nothing for the others."""
-    if rule.rounds == 1:
+    """What a rule that resamples spent and dropped; nothing for the others, as long as they drop nothing."""
+    if rule.rounds == 1 and len(kept) == len(sampled):
         return {}
     used = min(len(kept), settings.prompts)
     return {
         "sampling/rounds": float(rounds),
         "sampling/kept_frac": len(kept) / max(1, len(sampled)),
         "sampling/underfilled": float(used < settings.prompts),
+        "sampling/used_tokens_frac": sum(g.tokens for g in kept[:used]) / max(1, sum(g.tokens for g in sampled)),
     } | ({"sampling/oversampling": len(sampled) / used} if used else {})

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from bench.metrics.base import Metric
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
+from bench.metrics.base import Curve, RunMetric
 
 
 @dataclass(frozen=True, kw_only=True)
-class AreaUnderCurve(Metric):
+class AreaUnderCurve(RunMetric):
     """Mean held-out score over the samples spent, by trapezoids, in the task's unit (total reward of Taylor and Stone 2009, JMLR 10)."""
 
     better: ClassVar[Literal["higher", "lower"]] = "higher"
     needs: ClassVar[tuple[str, ...]] = ("samples", "eval_score")
 
-    def measure(self, curve: DataFrame) -> float:
-        samples, score = curve["samples"].to_numpy(float), curve["eval_score"].to_numpy(float)
+    def measure(self, curve: Curve) -> float:
+        samples, score = curve["samples"], curve["eval_score"]
         if samples[-1] <= samples[0]:
             return math.nan
         area = ((score[1:] + score[:-1]) / 2 * (samples[1:] - samples[:-1])).sum()

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from bench.errors import ConfigError
-from bench.metrics.base import Metric
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
+from bench.metrics.base import Curve
+from bench.metrics.threshold import ToThreshold
 
 
 @dataclass(frozen=True, kw_only=True)
-class SamplesToThreshold(Metric):
+class SamplesToThreshold(ToThreshold):
     """Training completions spent when an evaluation first reaches the threshold; NaN if none does (Taylor and Stone 2009, JMLR 10)."""
-
-    threshold: float = 0.5  # in the task's unit
 
     better: ClassVar[Literal["higher", "lower"]] = "lower"
     needs: ClassVar[tuple[str, ...]] = ("samples", "eval_score")
 
-    def __post_init__(self) -> None:
-        if not math.isfinite(self.threshold):
-            raise ConfigError(f"threshold is {self.threshold}; it must be a finite score")
-
-    def measure(self, curve: DataFrame) -> float:
-        reached = curve.loc[curve["eval_score"] >= self.threshold, "samples"]
-        return float(reached.iloc[0]) if len(reached) else math.nan
+    def measure(self, curve: Curve) -> float:
+        return self.spent(curve, "samples")

@@ -1,0 +1,1 @@
+"""What may be compared with what, and what comes of it."""

@@ -1,0 +1,126 @@
+"""Runs as reporting sees them: read once, quickly, whatever state they are in."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Collection, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy
+import orjson
+from numpy.typing import NDArray
+
+from bench import files
+from bench.errors import StoreError
+from bench.record import Items
+from bench.run_folder import CURVE, FIELDS, SAMPLES, TIMES, TIMING, check_whole, read_failure, read_items, read_summary
+from bench.store import State, folders
+
+MANY = 400  # runs from which on several processes read them
+Column = NDArray[numpy.float64]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run: what it was asked to do, its curve by columns, and what went wrong, if anything did."""
+
+    table: str
+    algorithm: str
+    run_id: str
+    seed: int  # -1 where the folder is broken
+    state: State
+    folder: Path
+    spec: Mapping[str, Any] = field(default_factory=dict)  # nothing where the folder is broken
+    curve: Mapping[str, Column] = field(default_factory=dict)  # (records,) each, in order of step; NaN where absent
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    failure: str | None = None  # diverged, error, memory or killed
+    fault: str | None = None  # why it failed or is broken, in a sentence
+
+    @property
+    def diverged(self) -> bool:
+        """Whether training left the finite numbers, which ends a run as its budget does."""
+        return self.failure == "diverged"
+
+    def last(self, column: str) -> float:
+        """The newest value of a column; NaN where there is none."""
+        known = self.curve.get(column, numpy.empty(0))
+        known = known[~numpy.isnan(known)]
+        return float(known[-1]) if len(known) else math.nan
+
+    def items(self) -> list[tuple[int, Items]]:
+        """Step and held-out item scores of each evaluation; none for runs of versions that kept none. Raises StoreError."""
+        return read_items(self.folder)
+
+    def samples(self) -> list[dict[str, Any]]:
+        """The completions that were kept for reading. Raises StoreError for a corrupt file."""
+        return files.lines(self.folder / SAMPLES)
+
+
+def read(root: Path, columns: Collection[str] | None = None, workers: int = 0) -> list[Trial]:
+    """Every run under a results folder, sorted by folder; those that cannot be read come as broken ones, with the reason.
+
+    `columns`: those of the curve to keep, all of them by default; `budget` and `diverged` (0 or 1) are the same in every row.
+    `workers`: processes to read with; 0: as many as there are cores, where there are many runs.
+    """
+    found = folders(root)
+    wanted = None if columns is None else frozenset(columns)
+    workers = workers or (len(os.sched_getaffinity(0)) if len(found) >= MANY else 1)
+    if workers == 1:
+        return [_trial(folder, wanted) for folder in found]
+    with ProcessPoolExecutor(workers, get_context("forkserver")) as pool:
+        return list(pool.map(partial(_trial, columns=wanted), found, chunksize=50))
+
+
+def _trial(folder: Path, columns: frozenset[str] | None) -> Trial:
+    table, algorithm = folder.parts[-3:-1]
+    try:
+        held = orjson.loads((folder / "spec.json").read_bytes())
+        if held["run_id"] != folder.name:
+            raise StoreError(f"{folder} holds run {held['run_id']}: it was copied or renamed; give it that name or remove it")
+        spec, provenance = held["spec"], {**held["provenance"], "resumed": held.get("resumed", [])}
+        seed, budget = int(spec["seed"]), float(spec["budget"])
+        curve = _curve(folder, columns)
+        check_whole(folder, len(curve["step"]))
+    except (OSError, ValueError, KeyError, TypeError, StoreError) as error:
+        reason = str(error) if isinstance(error, StoreError) else f"{folder / 'spec.json'} cannot be read ({error!r})"
+        return Trial(table, algorithm, folder.name, -1, "broken", folder, fault=reason)
+    failure, fault = read_failure(folder) or (None, None)
+    ended: State = "finished" if read_summary(folder) is not None else "failed" if failure else "stopped"
+    state: State = "running" if files.locked(folder) else ended
+    rows = len(curve["step"])
+    for name, value in (("budget", budget), ("diverged", float(failure == "diverged"))):
+        if columns is None or name in columns:
+            curve[name] = numpy.full(rows, value)
+    return Trial(table, algorithm, folder.name, seed, state, folder, spec, curve, provenance, failure, fault)
+
+
+def _curve(folder: Path, columns: frozenset[str] | None) -> dict[str, Column]:
+    """The columns of a run's curve; `step` always. Raises StoreError for a corrupt file."""
+    rows, times = _lines(folder / CURVE), {line.get("step"): line for line in _lines(folder / TIMING)}
+    plain = [name for name in FIELDS if name not in TIMES and (columns is None or name in columns or name == "step")]
+    curve = {name: _column([row.get(name) for row in rows]) for name in plain}
+    for name in TIMES if columns is None else columns.intersection(TIMES):
+        curve[name] = _column([times.get(row["step"], {}).get(name) for row in rows])
+    probes = [row.get("probes", {}) for row in rows]
+    known = {name for held in probes for name in held}
+    for name in sorted(known if columns is None else known & columns):
+        curve[name] = _column([held.get(name) for held in probes])
+    return curve
+
+
+def _column(values: list[Any]) -> Column:
+    return numpy.array(values, dtype=numpy.float64)  # None becomes NaN
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The same as `files.lines`, which tells what is wrong where something is."""
+    try:
+        return [orjson.loads(line) for line in files.content(path).split(b"\n")[:-1]]
+    except orjson.JSONDecodeError:
+        return files.lines(path)
