@@ -17,6 +17,7 @@ from typing import Any
 
 from bench.errors import StoreError
 
+PACKED = ".gz"  # ends the name of a compressed file
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _held: set[int] = set()
@@ -98,7 +99,7 @@ def append(path: Path, text: str) -> None:
 
 def content(path: Path) -> bytes:
     """What a file holds, or what `<its name>.gz` does; nothing where neither is there. Raises StoreError for one that cannot be read."""
-    packed = path.with_name(path.name + ".gz")
+    packed = path.with_name(path.name + PACKED)
     try:
         return path.read_bytes() if path.exists() or not packed.exists() else gzip.decompress(packed.read_bytes())
     except FileNotFoundError:

@@ -70,6 +70,8 @@ class RunStore:
             lock = self._create(folder, {"spec": wanted, "run_id": spec.run_id, "provenance": provenance})
             if lock is not None:
                 return RunFolder(folder, spec, lock)
+            if any((folder / (name + files.PACKED)).exists() for name in LOGS):
+                raise StoreError(f"{folder} is packed: it can be read, but not written; choose another results folder")
             lock = files.Lock(folder)
             try:
                 self._reopen(folder, wanted, provenance)

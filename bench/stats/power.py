@@ -18,8 +18,8 @@ def power(difference: float, error: float, freedom: float, alpha: float = 0.05) 
         return 1.0 if difference else alpha
     freedom = min(freedom, 1e5)
     limit, away = float(stats.t.isf(alpha / 2, freedom)), abs(difference) / error
-    wrong_side = float(stats.nct.cdf(-limit, freedom, away)) if away < 5 else 0.0  # below 1e-9 beyond, where scipy's loses itself
-    return float(stats.nct.sf(limit, freedom, away)) + wrong_side
+    wrong_side = float(stats.nct.cdf(-limit, freedom, away))  # where it is next to nothing, scipy's loses itself and says NaN
+    return float(stats.nct.sf(limit, freedom, away)) + (0.0 if math.isnan(wrong_side) else wrong_side)
 
 
 def smallest_difference(estimate: Estimate, wanted: float = 0.8, alpha: float = 0.05) -> float:

@@ -47,5 +47,5 @@ def probability_of_improvement(x: Scores, y: Scores) -> FloatArray:
 def _share(x: FloatArray, y: FloatArray) -> FloatArray:
     """(...) from (..., R) and (..., R2)."""
     x, y = x[..., :, None], y[..., None, :]
-    share: FloatArray = ((x > y) + (x >= y)).mean((-2, -1)) / 2
+    share: FloatArray = ((x > y).mean((-2, -1)) + (x >= y).mean((-2, -1))) / 2
     return share
