@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from bench.commands import compare, look, make, train
+from bench.commands import compare, look, make, plot, train
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ for command in (
     look.doctor,
     compare.leaderboard,
     compare.compare,
+    plot.plot,
     compare.verify,
     compare.pack,
 ):
