@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from bench.commands import compare, look, make, plot, train
+from bench.commands import compare, look, make, plot, report, train
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ for command in (
     make.pretrain,
     make.collect,
     look.doctor,
+    report.report,
     compare.leaderboard,
     compare.compare,
     plot.plot,

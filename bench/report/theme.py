@@ -94,7 +94,12 @@ def svg(figure: Figure, name: str, alone: bool = False) -> str:
     prefix = re.sub(r"[^A-Za-z0-9_-]", "-", name)
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", text)
     text = text.replace(INK, "currentColor").replace(PAPER, "var(--paper, #fff)")
-    return '<?xml version="1.0" encoding="utf-8"?>\n' + text.replace(">", f">{ALONE}", 1) if alone else text
+    return standalone(text) if alone else text
+
+
+def standalone(text: str) -> str:
+    """A picture of a page as a file of its own."""
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + text.replace(">", f">{ALONE}", 1)
 
 
 def image(figure: Figure, name: str, format: str = "png") -> bytes:
