@@ -1,4 +1,7 @@
-"""The results folder: `<table>/<algorithm>/<run_id>/` holds one run. Nothing else touches it."""
+"""The results folder: `<table>/<algorithm>/<run_id>/` holds one run. Nothing else touches it.
+
+`tuning/` in it is another results folder, which holds what settings were chosen by.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     import pandas
 
 State = Literal["finished", "running", "stopped", "failed", "broken"]
+TUNING = "tuning"  # folder in which `bench tune` keeps a results folder of its own: its runs are no results
 FILTERS = ("table", "algorithm", "task", "tier", "sampler", "model", "seed", "run_id", "state")
 
 
@@ -119,7 +123,7 @@ class RunStore:
         for name in wanted:
             if name not in FILTERS:
                 raise unknown("filter", name, FILTERS)
-        folders = sorted(p for p in self.root.glob("*/*/*") if p.is_dir() and not any(q.startswith(".") for q in p.parts[-3:]))
+        folders = sorted(p for p in self.root.glob("*/*/*") if p.is_dir() and _is_run(p))
         return [info for info in map(_inspect, folders) if _matches(info, wanted)]
 
     def find(self, prefix: str) -> RunInfo:
@@ -196,6 +200,10 @@ class RunStore:
         if read_summary(folder) is None:
             held.setdefault("resumed", []).append(provenance)
             files.replace(folder / "spec.json", json.dumps(held, indent=1))
+
+
+def _is_run(folder: Path) -> bool:
+    return folder.parts[-3] != TUNING and not any(part.startswith(".") for part in folder.parts[-3:])
 
 
 def _read_spec(folder: Path) -> dict[str, Any]:
