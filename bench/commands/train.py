@@ -71,13 +71,16 @@ def resume(
     run: Annotated[str, typer.Argument(help="Run id, or its first digits.")], results: Results = Path("results"), as_json: AsJson = False
 ) -> None:
     """Continue a run that was stopped, by its id."""
-    from bench.errors import StoreError
+    from bench.config import ImportedSettings
+    from bench.errors import ConfigError, StoreError
     from bench.store import RunStore
 
     store = RunStore(results)
     info = store.find(run)
     if info.spec is None:
         raise StoreError(info.error or f"{info.folder} is broken")
+    if isinstance(info.spec.train, ImportedSettings):
+        raise ConfigError(f"{info.folder} was imported from a log of {info.spec.train.library}; continue it there, and import it again")
     _train([info.spec], store, as_json)
 
 
