@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from bench.commands import look, make, train
+from bench.commands import exchange, look, make, train
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -20,6 +20,8 @@ app = typer.Typer(
 
 for command in (train.run, train.resume, look.ls, look.check, make.pretrain, make.collect, look.doctor):
     app.command()(command)
+app.command("import")(exchange.import_)
+app.command()(exchange.export)
 
 
 def main() -> NoReturn:
