@@ -57,13 +57,17 @@ class RunStore:
         """`reserve`: free bytes without which no run is opened."""
         self.root, self.reserve = Path(root), reserve
 
+    def folder(self, spec: RunSpec) -> Path:
+        """Where its run is, or would be."""
+        return self.root / spec.table / spec.algorithm.name / spec.run_id
+
     def open(self, spec: RunSpec, provenance: dict[str, Any]) -> RunFolder:
         """The run's folder, made if it is new. The caller closes it.
 
         Raises StoreError for a folder that cannot be written, too little free space, a run that another process is writing, or a
         folder that holds another specification.
         """
-        folder = self.root / spec.table / spec.algorithm.name / spec.run_id
+        folder = self.folder(spec)
         wanted = json.loads(json.dumps(asdict(spec)))
         with files.guarded(folder):
             self.check()
@@ -80,18 +84,18 @@ class RunStore:
 
     def finished(self, spec: RunSpec) -> Path | None:
         """The folder of the run with this specification, if it has ended."""
-        folder = self.root / spec.table / spec.algorithm.name / spec.run_id
+        folder = self.folder(spec)
         return folder if read_summary(folder) is not None else None
 
     def check_free(self, spec: RunSpec) -> None:
         """Raises StoreError for a run that another process is writing."""
-        folder = self.root / spec.table / spec.algorithm.name / spec.run_id
+        folder = self.folder(spec)
         if folder.exists():
             files.Lock(folder).release()
 
     def opened_with(self, spec: RunSpec) -> dict[str, Any] | None:
         """The facts with which a run was last opened that something is saved of; None for others. Raises StoreError for a broken folder."""
-        folder = self.root / spec.table / spec.algorithm.name / spec.run_id
+        folder = self.folder(spec)
         if not checkpoints.steps(folder / "checkpoint"):
             return None
         held = _read_spec(folder)
