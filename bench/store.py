@@ -62,13 +62,17 @@ class RunStore:
         """`reserve`: free bytes without which no run is opened."""
         self.root, self.reserve = Path(root), reserve
 
+    def folder(self, spec: RunSpec) -> Path:
+        """Where its run is, or would be."""
+        return self.root / spec.table / spec.algorithm.name / spec.run_id
+
     def open(self, spec: RunSpec, provenance: dict[str, Any]) -> RunFolder:
         """The run's folder, made if it is new. The caller closes it.
 
         Raises StoreError for a folder that cannot be written, too little free space, a run that another process is writing, or a
         folder that holds another specification.
         """
-        folder = self._folder(spec)
+        folder = self.folder(spec)
         wanted = json.loads(json.dumps(asdict(spec)))
         with files.guarded(folder):
             self.check()
@@ -87,30 +91,30 @@ class RunStore:
 
     def finished(self, spec: RunSpec) -> Path | None:
         """The folder of the run with this specification, if it has ended."""
-        folder = self._folder(spec)
+        folder = self.folder(spec)
         return folder if read_summary(folder) is not None else None
 
     def info(self, spec: RunSpec) -> RunInfo | None:
         """What is known of the run with this specification; None before it has begun."""
-        folder = self._folder(spec)
+        folder = self.folder(spec)
         return _inspect(folder) if folder.is_dir() else None
 
     def fail(self, spec: RunSpec, kind: Failure, error: str) -> None:
         """Marks a run whose process could not do so itself; nothing where it never began, is finished, or is another's by now."""
-        folder = self._folder(spec)
+        folder = self.folder(spec)
         with suppress(BusyError, FileNotFoundError), RunFolder(folder, spec, files.Lock(folder)) as run:
             if not run.finished:
                 run.fail(kind, error)
 
     def check_free(self, spec: RunSpec) -> None:
         """Raises BusyError for a run that another process is writing."""
-        folder = self._folder(spec)
+        folder = self.folder(spec)
         if folder.exists():
             files.Lock(folder).release()
 
     def opened_with(self, spec: RunSpec) -> dict[str, Any] | None:
         """The facts with which a run was last opened that something is saved of; None for others. Raises StoreError for a broken folder."""
-        folder = self._folder(spec)
+        folder = self.folder(spec)
         if not checkpoints.steps(folder / "checkpoint"):
             return None
         held = _read_spec(folder)
@@ -160,9 +164,6 @@ class RunStore:
         free = shutil.disk_usage(there).free
         if free < self.reserve:
             raise StoreError(f"{there} has {free / 1e6:.0f} MB free, {self.reserve / 1e6:.0f} MB are needed; free some space")
-
-    def _folder(self, spec: RunSpec) -> Path:
-        return self.root / spec.table / spec.algorithm.name / spec.run_id
 
     def _create(self, folder: Path, content: dict[str, Any]) -> files.Lock | None:
         """Makes the folder by one rename and returns its lock, held; None where it is there already."""
