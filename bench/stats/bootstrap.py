@@ -18,9 +18,9 @@ import numpy
 from numpy.random import Generator
 from scipy import stats
 
-from bench.stats.intervals import Interval, check_level
+from bench.stats.intervals import Interval, Range, check_level, spread
 from bench.stats.resampling import resamples, values
-from bench.stats.scores import Checked, FloatArray, Scores, by_task, checked, constant, fewest
+from bench.stats.scores import Checked, FloatArray, Scores, by_task, constant, fewest, unbatched
 from bench.stats.standard_error import Statistic, knows, standard_error
 
 Method = Literal["studentized", "expanded", "percentile"]
@@ -28,7 +28,7 @@ METHODS: tuple[str, ...] = get_args(Method)
 NODES = 64  # points that stand for the noise around each run, where the truth of the resampled world is worked out
 ONE_RUN = "one run of a task: how much another seed would differ is unknown"
 ALL_SAME = "all runs of a task scored the same: there is no width to see, which is not to say that another seed could not differ"
-NO_ERROR = "too many runs scored the same for a standard error; expanded percentiles stand in"
+STAND_IN = "too many runs scored the same for a standard error; expanded percentiles stand in"
 
 
 def bootstrap(
@@ -38,25 +38,26 @@ def bootstrap(
     samples: int = 10_000,
     level: float = 0.95,
     method: Method = "studentized",
-    within: tuple[float, float] = (-math.inf, math.inf),
+    within: Range | None = None,
 ) -> Interval:
     """The interval of an aggregate over new seeds of the same specifications, on the same tasks and the same held-out items.
 
     `scores`: (R, T), or one (R_t,) array a task. `statistic` maps (c, R, T), or a list of (c, R_t), to (c,). Methods: "studentized" for
     `mean`, `median`, `iqm` and `optimality_gap`; "expanded" for any statistic: percentiles further out, by as much as Student's t asks for
     at the smallest task's number of runs (Hesterberg 2015, The American Statistician 69, sec. 5.3); "percentile", rliable's own. `within`:
-    what scores are possible; bounds are held inside. Bounds are NaN where a task has one run (but for "percentile"), equal to the value
-    where no task's runs differ; `note` says so. Raises ValueError for scores or settings it cannot use.
+    the lowest and the highest value there can be, (0, 1) for accuracies; studentized bounds are then made in log-odds, which few and skewed
+    scores below a ceiling need (`bench.stats.intervals.spread`). Bounds are NaN where a task has one run (not with "percentile"), and the
+    value itself where no task's runs differ; `note` says so. Raises ValueError for scores or settings it cannot use.
     """
     check_level(level)
-    held = checked(scores)
-    value = float(statistic(held))
+    held = unbatched(scores)
     if samples < 1:
         raise ValueError(f"samples is {samples}; at least 1 is needed, and thousands for bounds that hold still")
     if method not in METHODS:
         raise ValueError(f"no method {method!r}; there are {', '.join(METHODS)}")
     if method == "studentized" and not knows(statistic):
         raise ValueError(f"{statistic} has no standard error here, which method 'studentized' needs; take method='expanded'")
+    value = float(statistic(held))
     if method == "percentile":
         note = ONE_RUN if fewest(held) == 1 else ALL_SAME if constant(held) else ""
         low, high = _percentiles(held, statistic, rng, samples, (1 - level) / 2)
@@ -65,8 +66,10 @@ def bootstrap(
         return Interval(math.nan, value, math.nan, level, 0, ONE_RUN)
     if constant(held):
         return Interval(value, value, value, level, 0, ALL_SAME)
-    low, high, note = _bounds(held, statistic, rng, samples, level, method)
-    return Interval(max(low, within[0]), value, min(high, within[1]), level, samples, note)
+    if method == "studentized" and (bounds := _studentized(held, statistic, rng, samples, level, within)):
+        return Interval(bounds[0], value, bounds[1], level, samples)
+    low, high = _percentiles(held, statistic, rng, samples, expanded_tail(fewest(held), level))
+    return Interval(low, value, high, level, samples, STAND_IN if method == "studentized" else "")
 
 
 def expanded_tail(runs: int, level: float) -> float:
@@ -75,24 +78,26 @@ def expanded_tail(runs: int, level: float) -> float:
     return float(stats.norm.cdf(-reach))
 
 
-def _bounds(scores: Checked, statistic: Statistic, rng: Generator, samples: int, level: float, method: Method) -> tuple[float, float, str]:
-    """Lower bound, upper bound and note, where runs do differ."""
-    if method == "studentized" and (error := float(standard_error(statistic, scores))) > 0:
-        value, tails = float(statistic(scores)), [(1 - level) / 2, (1 + level) / 2]
-        least, most = numpy.quantile(_studentized(scores, statistic, rng, samples), tails, method="nearest")
-        if math.isfinite(least) and math.isfinite(most):
-            return float(value - most * error), float(value - least * error), ""
-    low, high = _percentiles(scores, statistic, rng, samples, expanded_tail(fewest(scores), level))
-    return low, high, NO_ERROR if method == "studentized" else ""
-
-
 def _percentiles(scores: Checked, statistic: Statistic, rng: Generator, samples: int, tail: float) -> tuple[float, float]:
     low, high = numpy.percentile(values(scores, statistic, rng, samples), [100 * tail, 100 * (1 - tail)])
     return float(low), float(high)
 
 
-def _studentized(scores: Checked, statistic: Statistic, rng: Generator, samples: int) -> FloatArray:
-    """(samples,) each resample's error in units of its own standard error."""
+def _studentized(
+    scores: Checked, statistic: Statistic, rng: Generator, samples: int, level: float, within: Range | None
+) -> tuple[float, float] | None:
+    """The bounds; None where too many runs are equal for a standard error."""
+    value, error = float(statistic(scores)), float(standard_error(statistic, scores))
+    if not error:
+        return None
+    least, most = numpy.quantile(_errors(scores, statistic, rng, samples), [(1 - level) / 2, (1 + level) / 2], method="nearest")
+    if not (math.isfinite(least) and math.isfinite(most)):
+        return None
+    return spread(value, float(most * error), float(-least * error), within)
+
+
+def _errors(scores: Checked, statistic: Statistic, rng: Generator, samples: int) -> FloatArray:
+    """(samples,) how far each noisy resample is off, in units of its own standard error."""
     width = numpy.array([task.std(ddof=1) / math.sqrt(task.size) for task in by_task(scores)])
     truth = float(statistic(_smooth(scores, width)))
     found = []

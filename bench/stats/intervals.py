@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy
-from scipy import stats
+from scipy import special, stats
 
 from bench.stats.scores import FloatArray, finite
 
@@ -30,6 +30,28 @@ class Interval:
     def holds(self, value: float) -> bool:
         """Whether a value lies inside; False where there are no bounds."""
         return self.low <= value <= self.high
+
+
+Range = tuple[float, float]  # the lowest and the highest value there can be
+
+
+def spread(value: float, below: float, above: float, within: Range | None) -> tuple[float, float]:
+    """Bounds so far below and above a value; where it can only lie within a range, those distances are taken on the scale of log-odds.
+
+    Near a ceiling scores are skewed, and distances that are even there leave more room on the side where the truth is missed (delta method;
+    logit intervals of shares, Brown, Cai and DasGupta 2001, Statistical Science 16). Raises ValueError for a value outside the range.
+    """
+    if within is None:
+        return value - below, value + above
+    lowest, highest = within
+    width, place = highest - lowest, (value - lowest) / (highest - lowest) if lowest < highest else math.nan
+    if not math.isfinite(width) or not 0 <= place <= 1:
+        raise ValueError(f"{value} does not lie within {lowest} to {highest}; leave `within` out where scores have no limits or pass them")
+    if place in (0, 1):
+        return max(value - below, lowest), min(value + above, highest)
+    odds, slope = math.log(place / (1 - place)), 1 / (width * place * (1 - place))
+    low, high = special.expit([odds - below * slope, odds + above * slope])
+    return lowest + width * float(low), lowest + width * float(high)
 
 
 def check_level(level: float) -> None:

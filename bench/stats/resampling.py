@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy
 from numpy.random import Generator
 
-from bench.stats.scores import Checked, FloatArray, Scores, by_task, checked
+from bench.stats.scores import Checked, FloatArray, Scores, unbatched
 
 CHUNK = 2**17  # numbers drawn at a time: 1 MB of places and 1 MB of scores, which a core's own cache holds
 
@@ -18,9 +18,7 @@ def resamples(scores: Scores, rng: Generator, samples: int, noise: FloatArray | 
     Each of a task's runs is drawn from all of that task's, with replacement and independently of other tasks. `noise` (T,) is the standard
     deviation of normal noise put on each drawn score. Raises ValueError for scores with a batch.
     """
-    held = checked(scores)
-    if any(task.ndim > 1 for task in by_task(held)):
-        raise ValueError("scores to resample have a batch axis in front; give one (runs, tasks) matrix")
+    held = unbatched(scores)
     numbers = sum(task.size for task in held) if isinstance(held, list) else held.size
     step = max(1, CHUNK // numbers)
     for start in range(0, samples, step):

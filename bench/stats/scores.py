@@ -32,6 +32,14 @@ def checked(scores: Scores) -> Checked:
     return tasks
 
 
+def unbatched(scores: Scores) -> Checked:
+    """The same for one (R, T) matrix, or one (R_t,) row a task. Raises ValueError for a batch as well."""
+    held = checked(scores)
+    if any(task.ndim > 1 for task in by_task(held)):
+        raise ValueError("scores to resample have a batch axis in front; give one (runs, tasks) matrix")
+    return held
+
+
 def finite(values: ArrayLike, name: str) -> FloatArray:
     """The values as float64. Raises ValueError with the place of the first that is NaN or infinite."""
     array = numpy.asarray(values, dtype=numpy.float64)
