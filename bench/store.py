@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from bench import checkpoint as checkpoints
 from bench import files
 from bench.config import RunSpec
-from bench.errors import StoreError, unknown
+from bench.errors import BusyError, StoreError, unknown
 from bench.record import Record
-from bench.run_folder import COLUMNS, FIELDS, LOGS, SAMPLES, RunFolder, check_whole, read_failure, read_records, read_summary
+from bench.run_folder import COLUMNS, FIELDS, LOGS, SAMPLES, Failure, RunFolder, check_whole, read_failure, read_records, read_summary
 
 if TYPE_CHECKING:
     import pandas
@@ -63,7 +64,7 @@ class RunStore:
         Raises StoreError for a folder that cannot be written, too little free space, a run that another process is writing, or a
         folder that holds another specification.
         """
-        folder = self.root / spec.table / spec.algorithm.name / spec.run_id
+        folder = self._folder(spec)
         wanted = json.loads(json.dumps(asdict(spec)))
         with files.guarded(folder):
             self.check()
@@ -80,18 +81,30 @@ class RunStore:
 
     def finished(self, spec: RunSpec) -> Path | None:
         """The folder of the run with this specification, if it has ended."""
-        folder = self.root / spec.table / spec.algorithm.name / spec.run_id
+        folder = self._folder(spec)
         return folder if read_summary(folder) is not None else None
 
+    def info(self, spec: RunSpec) -> RunInfo | None:
+        """What is known of the run with this specification; None before it has begun."""
+        folder = self._folder(spec)
+        return _inspect(folder) if folder.is_dir() else None
+
+    def fail(self, spec: RunSpec, kind: Failure, error: str) -> None:
+        """Marks a run whose process could not do so itself; nothing where it never began, is finished, or is another's by now."""
+        folder = self._folder(spec)
+        with suppress(BusyError, FileNotFoundError), RunFolder(folder, spec, files.Lock(folder)) as run:
+            if not run.finished:
+                run.fail(kind, error)
+
     def check_free(self, spec: RunSpec) -> None:
-        """Raises StoreError for a run that another process is writing."""
-        folder = self.root / spec.table / spec.algorithm.name / spec.run_id
+        """Raises BusyError for a run that another process is writing."""
+        folder = self._folder(spec)
         if folder.exists():
             files.Lock(folder).release()
 
     def opened_with(self, spec: RunSpec) -> dict[str, Any] | None:
         """The facts with which a run was last opened that something is saved of; None for others. Raises StoreError for a broken folder."""
-        folder = self.root / spec.table / spec.algorithm.name / spec.run_id
+        folder = self._folder(spec)
         if not checkpoints.steps(folder / "checkpoint"):
             return None
         held = _read_spec(folder)
@@ -141,6 +154,9 @@ class RunStore:
         free = shutil.disk_usage(there).free
         if free < self.reserve:
             raise StoreError(f"{there} has {free / 1e6:.0f} MB free, {self.reserve / 1e6:.0f} MB are needed; free some space")
+
+    def _folder(self, spec: RunSpec) -> Path:
+        return self.root / spec.table / spec.algorithm.name / spec.run_id
 
     def _create(self, folder: Path, content: dict[str, Any]) -> files.Lock | None:
         """Makes the folder by one rename and returns its lock, held; None where it is there already."""
