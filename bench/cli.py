@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from bench.commands import look, make, sweep, train
+from bench.commands import look, make, sweep, train, tune
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -18,7 +18,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: importing rich for it would double the time
 )
 
-for command in (train.run, train.resume, sweep.sweep, look.ls, look.check, make.pretrain, make.collect, look.doctor):
+for command in (train.run, train.resume, sweep.sweep, tune.tune, look.ls, look.check, make.pretrain, make.collect, look.doctor):
     app.command()(command)
 
 

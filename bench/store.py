@@ -1,4 +1,7 @@
-"""The results folder: `<table>/<algorithm>/<run_id>/` holds one run. Nothing else touches it."""
+"""The results folder: `<table>/<algorithm>/<run_id>/` holds one run. Nothing else touches it.
+
+`tuning/` in it is another results folder, which holds what settings were chosen by.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     import pandas
 
 State = Literal["finished", "running", "stopped", "failed", "broken"]
+TUNING = "tuning"  # folder in which `bench tune` keeps a results folder of its own: its runs are no results
 FILTERS = ("table", "algorithm", "task", "tier", "sampler", "model", "seed", "run_id", "state")
 
 

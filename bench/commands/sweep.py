@@ -1,4 +1,4 @@
-"""`bench sweep` and `bench tune`."""
+"""`bench sweep`."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def sweep(
         found = _picked(all_jobs.read(file), only)
     else:
         found = _jobs(given, file, as_json)
-    hire, count = _crew(found, store, executor, ray_address, workers)
+    hire, count = crew(found, store, executor, ray_address, workers)
     if slurm is not None:
         from bench.slurm import write
 
@@ -85,7 +85,7 @@ def sweep(
     elif dry_run:
         preview(found, store, count, console, as_json)
     else:
-        raise typer.Exit(_run(found, store, hire, count, console, as_json))
+        raise typer.Exit(go(found, store, hire, count, console, as_json))
 
 
 def _jobs(given: dict[str, Any], file: Path | None, as_json: bool) -> list[Job]:
@@ -112,7 +112,7 @@ def _picked(jobs: list[Job], only: str) -> list[Job]:
     return [jobs[place] for place in places]
 
 
-def _crew(jobs: Sequence[Job], store: RunStore, executor: str, address: str, workers: int) -> tuple[Callable[[Sequence[Job]], Crew], int]:
+def crew(jobs: Sequence[Job], store: RunStore, executor: str, address: str, workers: int) -> tuple[Callable[[Sequence[Job]], Crew], int]:
     """Who runs jobs, to be had once it is known which are left; and how many at a time."""
     from bench.errors import ConfigError, unknown
     from bench.sweep.local import LocalCrew
@@ -130,7 +130,15 @@ def _crew(jobs: Sequence[Job], store: RunStore, executor: str, address: str, wor
     return lambda left: LocalCrew(slots(left, workers), store), len(slots(jobs, workers))
 
 
-def _run(jobs: list[Job], store: RunStore, hire: Callable[[Sequence[Job]], Crew], workers: int, console: Console, as_json: bool) -> int:
+def go(
+    jobs: list[Job],
+    store: RunStore,
+    hire: Callable[[Sequence[Job]], Crew],
+    workers: int,
+    console: Console,
+    as_json: bool,
+    brief: bool = False,
+) -> int:
     """The exit code: 0 where every cell has ended, 1 where some failed, 130 after Ctrl-C."""
     from bench.sweep.run import screen_for, sweep
     from bench.sweep.screen import summary
@@ -141,13 +149,16 @@ def _run(jobs: list[Job], store: RunStore, hire: Callable[[Sequence[Job]], Crew]
     try:
         sweep(jobs, store, hire, tally, screen_for(tally, console, as_json, workers))
     except KeyboardInterrupt:
+        tally.stop()
+        if not as_json:
+            summary(tally, console)
         left = len(tally.runs) - sum(tally.count()[state] for state in ("finished", "diverged"))
-        print(f"\nbench: stopped with {left} of {len(tally.runs)} cells to go; the same command goes on where they are", file=sys.stderr)
+        print(f"bench: stopped with {left} of {len(tally.runs)} cells to go; the same command goes on where they are", file=sys.stderr)
         return 130
     if as_json:
         print(json.dumps({"event": "over", **dict(sorted(tally.count().items()))}))
     else:
-        summary(tally, console)
+        summary(tally, console, brief)
     return 1 if tally.count()["failed"] else 0
 
 

@@ -101,14 +101,15 @@ class Board:
 
     def _line(self, known: Known) -> RenderableType:
         line = Table.grid(padding=(0, 1))
-        for width in (34, 24, 6, 12, 18):
+        longest = max(len(known.title) for known in self.tally.runs.values()) - len(", seed")
+        for width in (min(longest, 44), 24, 5, 12, 18):
             line.add_column(width=width, no_wrap=True, overflow="ellipsis")
         share = min(1.0, known.samples / known.spec.budget)
         left = self.tally.costs.seconds(known.spec, known.samples)
         reached = f"score {score(known.score)}" if known.score is not None else ""
         line.add_row(
             known.title.replace(", seed ", " "),
-            ProgressBar(total=1.0, completed=share, width=24),
+            ProgressBar(total=1.0, completed=share, width=24, complete_style="yellow"),
             f"{share:4.0%}",
             reached,
             Text("" if left is None or not known.samples else f"{duration(left)} left", style="dim"),
@@ -179,9 +180,11 @@ def _cell(runs: Sequence[Known], signs: bool, plain: bool) -> Text:
     return text.append(f" {score(sum(scores) / len(scores))}" if scores else "")
 
 
-def summary(tally: Tally, console: Console) -> None:
-    """The table, what failed and why, and what to do about it."""
-    console.print(table(tally, console), Text(), counts(tally), sep="\n")
+def summary(tally: Tally, console: Console, brief: bool = False) -> None:
+    """The table, unless it is to be brief, and how each run that did not finish has ended."""
+    if not brief:
+        console.print(table(tally, console), Text(), sep="\n")
+    console.print(counts(tally))
     for known in tally.of("diverged", "failed"):
         word = "diverged before, and would again" if known.before else known.state
         title = f"[{LOOK[known.state][2]}]{escape(known.title)}[/]"

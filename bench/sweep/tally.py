@@ -84,6 +84,11 @@ class Tally:
         known.reason, known.failure = event.reason, event.failure
         return known
 
+    def stop(self) -> None:
+        """Nothing is at work any more."""
+        for known in self.of("running"):
+            known.state = "waiting"
+
     def count(self) -> Counter[State]:
         """Runs in each state."""
         return Counter(known.state for known in self.runs.values())

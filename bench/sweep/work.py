@@ -15,6 +15,7 @@ from bench.store import RunStore
 from bench.sweep.events import Event
 from bench.sweep.jobs import Job
 
+NO_VERDICT = ("eval/errors", "verifier/error_frac")
 Tell = Callable[[Event], None]
 
 
@@ -73,7 +74,13 @@ def _execute(specs: list[RunSpec], store: RunStore, tell: Tell, latest: dict[str
         tell(latest[spec.run_id])
 
     for spec, result in zip(specs, execute_seeds(specs, store, observe), strict=True):
-        tell(Event("finished", spec.run_id, *_last(result.records), reason=" ".join(result.warnings)))
+        tell(Event("finished", spec.run_id, *_last(result.records), reason="; ".join([*result.warnings, *_doubts(result.records)])))
+
+
+def _doubts(records: list[Record]) -> list[str]:
+    """What must not pass without a word: completions on which the verifier had no verdict, and which therefore counted as wrong."""
+    share = max((record.probes.get(name, 0.0) for record in records for name in NO_VERDICT), default=0.0)
+    return [f"no verdict on up to {share:.1%} of completions (NaN, an error or out of time); they counted as wrong"] if share else []
 
 
 def _close(spec: RunSpec, store: RunStore, event: Event, latest: dict[str, Event], tell: Tell) -> None:
