@@ -83,11 +83,7 @@ def _task(name: str) -> type[Any]:
 
 def pair(plan: Plan, algorithm: str, task: str) -> RunSpec | Skipped:
     """The specification of the pair's first seed. Raises ConfigError where it is a setting that is at fault, not the pair."""
-    bare = Request(
-        algorithm=algorithm, task=task, tier=plan.tier, sampler=plan.sampler, model=plan.model, reward=plan.reward, seed=plan.seeds[0]
-    )
-    if CONTROL in _task(task).tiers and not all(CONTROL in _task(each).tiers for each in plan.task):
-        bare = replace(bare, tier="", sampler="hf", model="")  # those were for the texts beside it
+    bare = _request(plan, algorithm, task)
     try:
         resolve(bare)
     except ConfigError as error:
@@ -97,6 +93,15 @@ def pair(plan: Plan, algorithm: str, task: str) -> RunSpec | Skipped:
         return resolve(asked)
     except ConfigError as error:
         raise ConfigError(f"{label(plan, algorithm)} on {task}: {error}{_remedy(plan, asked)}") from error
+
+
+def _request(plan: Plan, algorithm: str, task: str) -> Request:
+    """What is asked of a pair, without settings and budget."""
+    control = [CONTROL in _task(each).tiers for each in (task, *plan.task)]
+    if control[0] and not all(control):  # what is said of texts is for those beside it
+        return Request(algorithm=algorithm, task=task, reward=plan.reward, seed=plan.seeds[0])
+    given = {name: getattr(plan, name) for name in ("tier", "sampler", "model", "reward")}
+    return Request(algorithm=algorithm, task=task, seed=plan.seeds[0], **given)
 
 
 def settings(plan: Plan, algorithm: str, task: str) -> tuple[str, ...]:
@@ -117,12 +122,11 @@ def _remedy(plan: Plan, asked: Request) -> str:
     for setting in plan.set:
         others = tuple(each for each in asked.settings if each != setting)
         if others != asked.settings and _stands(replace(asked, settings=others)):
-            having = [name for name in plan.algo if _stands(replace(asked, algorithm=name, settings=(setting,)))]
-            having = having or [
-                name for name in plan.task if name != asked.task and _stands(replace(asked, task=name, settings=(setting,)))
-            ]
-            if having:
-                return f". To set it for {having[0]} alone: --set {having[0]}:{setting}"
+            beside = {name: _request(plan, name, asked.task) for name in plan.algo if name != asked.algorithm}
+            beside |= {name: _request(plan, asked.algorithm, name) for name in plan.task if name != asked.task}
+            for name, request in beside.items():
+                if _stands(replace(request, settings=(setting,))):
+                    return f". To set it for {name} alone: --set {name}:{setting}"
     return ""
 
 

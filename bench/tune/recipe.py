@@ -30,12 +30,13 @@ class Origin:
     grid: Grid
 
 
-def write(found: Mapping[str, Sequence[Tried]], origin: Origin, folder: Path = recipes.FOLDER) -> list[str]:
+def write(found: Mapping[str, Sequence[Tried]], origin: Origin, folder: Path | None = None) -> list[str]:
     """Set each algorithm's chosen values in the recipe of the task, or of the tier where there are several tasks, and keep every run's
     score in `provenance/` beside it; what was written, a line for each.
 
     Raises ConfigError where nothing was chosen or the recipe would not be read, StoreError where a file cannot be written.
     """
+    folder = folder or recipes.FOLDER
     missing = [name for name, tried in found.items() if best(tried) is None]
     if missing:
         raise ConfigError(f"nothing is chosen for {', '.join(missing)}, so nothing is written; let every run end, or leave it out")
