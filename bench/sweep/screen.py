@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -49,11 +50,8 @@ class Lines:
         known = self.tally.hear(event)
         if self.as_json:
             who = {"algorithm": known.label, "table": known.spec.table, "seed": known.spec.seed, "run_id": event.run}
-            rest = {
-                name: value
-                for name, value in json.loads(event.to_json()).items()
-                if name not in ("kind", "run") and value not in ("", None)
-            }
+            unknown = ("kind", "run", *(() if event.samples else ("samples", "seconds")))
+            rest = {name: value for name, value in asdict(event).items() if name not in unknown and value not in ("", None)}
             print(json.dumps({"event": event.kind, **who, **rest}), flush=True)
         elif event.kind != "record":
             count = self.tally.count()
