@@ -167,10 +167,8 @@ def main() -> None:
             killed = disturbed(first, Path(folder) / "broken", arguments.kills - kills, longest, chance)
             equal = compare(first, Path(folder) / "whole", Path(folder) / "broken")
         same, kills, sweeps = same and equal, kills + sum(killed.values()), sweeps + 1
-        print(
-            f"seeds from {first}: {killed['sweep']} kills of the sweep, {killed['worker']} below it; {'same bytes' if equal else 'DIFFERENT'}",
-            flush=True,
-        )
+        told = f"seeds from {first}: {killed['sweep']} kills of the sweep, {killed['worker']} below it"
+        print(f"{told}; {'same bytes' if equal else 'DIFFERENT'}", flush=True)
     print(f"{kills} kills over {sweeps} sweeps: {'every finished run is that of a sweep left in peace' if same else 'a run differs'}")
     sys.exit(not same)
 
