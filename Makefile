@@ -70,7 +70,7 @@ $(CORE): pyproject.toml constraints.txt
 	@touch $@
 
 $(DEV): $(CORE)
-	$(INSTALL) -e ".[dev,full,box2d,mujoco,offline]"
+	$(INSTALL) -e ".[dev,full,box2d,mujoco,offline,track]"
 	@touch $@
 
 # verl's metadata asks for an older transformers than ours; what it needs of the rest is in the extra.

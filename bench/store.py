@@ -129,7 +129,9 @@ class RunStore:
         for name in wanted:
             if name not in FILTERS:
                 raise unknown("filter", name, FILTERS)
-        return [info for info in map(_inspect, folders(self.root)) if _matches(info, wanted)]
+        named = (wanted.get("table"), wanted.get("algorithm"))
+        found = [path for path in folders(self.root) if all(x in (None, y) for x, y in zip(named, path.parts[-3:-1], strict=True))]
+        return [info for info in map(_inspect, found) if _matches(info, wanted)]
 
     def find(self, prefix: str) -> RunInfo:
         """The one run whose id begins so. Raises ConfigError for none, StoreError for several."""

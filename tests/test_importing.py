@@ -15,7 +15,8 @@ import pytest
 from bench import trials
 from bench.board.groups import boards
 from bench.errors import ConfigError, StoreError
-from bench.exchange.importing import Brought, Wanted, bring
+from bench.exchange.importing import Brought, bring
+from bench.exchange.wanted import Wanted
 from bench.run_folder import read_items, read_records
 from bench.store import RunStore
 from tasks.cartpole import CartPole

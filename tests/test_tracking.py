@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 from runs import record, spec, store
+from typer.testing import CliRunner
 
+from bench.cli import app
 from bench.config import Choice, RunSpec
 from bench.errors import ConfigError, MissingError
 from bench.record import Record
@@ -228,6 +230,7 @@ TRACKIO = """
 import json, sys
 from dataclasses import replace
 from pathlib import Path
+from bench.cli import app
 from bench.config import Choice, RunSpec
 from bench.record import Record
 from bench.store import RunStore
@@ -265,3 +268,18 @@ def test_trackio_has_each_point_once_and_seeds_apart(tmp_path: Path) -> None:
         assert [(row["step"], row["global_step"], row["charts/episodic_return"]) for row in history] == [
             (i, 8 * i, 20 + i) for i in range(4)
         ]
+
+
+def test_the_command_tracks_a_run_and_again_adds_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    small = [f"train.{name}" for name in ("prompts=4", "completions=4", "eval_problems=4", "eval_completions=2", "eval_points=1")]
+    call = ["run", "--algo", "grpo", "--task", "last_digit", "--tier", "tiny", "--budget", "32", "--results", str(tmp_path), "--json"]
+    call += [part for one in small for part in ("--set", one)] + ["--track", "tensorboard"]
+    for _ in range(2):
+        done = CliRunner().invoke(app, call)
+        assert done.exit_code == 0, done.output
+    (folder,) = tmp_path.glob("last_digit-tiny/grpo/*/tensorboard/samples")
+    (_,) = folder.iterdir()
+    assert [step for step, _ in points(folder, "samples")] == [0, 16, 32] and len(points(folder, "entropy")) == 2
+    wrong = CliRunner().invoke(app, [*call, "--track", "tensorbord", "--seed", "1"])
+    assert isinstance(wrong.exception, ConfigError) and len(list(tmp_path.glob("*/*/*"))) == 1

@@ -50,7 +50,8 @@ def import_(
     as_json: AsJson = False,
 ) -> None:
     """Bring runs of TRL, verl, CleanRL, Stable-Baselines3 or any TensorBoard log into the results, in tables of their own."""
-    from bench.exchange.importing import Wanted, bring, read_settings
+    from bench.exchange.importing import bring
+    from bench.exchange.wanted import Wanted, read_settings
     from bench.store import RunStore
 
     wanted = Wanted(

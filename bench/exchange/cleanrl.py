@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +40,10 @@ runs = tensorboard.runs
 
 def read(path: Path) -> Log:
     """The same errors as for any event files."""
-    log = tensorboard.read(path)
-    given = _hyperparameters(path, log)
+    log = tensorboard.begun(path)
+    held = tensorboard.accumulated(log)
+    tensorboard.scalars(held, log)
+    given = _hyperparameters(held)
     folder = re.fullmatch(r".+__.+__(\d+)__\d+", path.name if path.is_dir() else path.parent.name)
     seed = given.get("seed", folder[1] if folder else None)
     log.seed = None if seed is None else int(seed)
@@ -52,9 +53,8 @@ def read(path: Path) -> Log:
     return log
 
 
-def _hyperparameters(path: Path, log: Log) -> dict[str, Any]:
-    """The table of arguments, as far as they are numbers, flags or words."""
-    held = tensorboard.accumulated(path, replace(log, files=[]))
+def _hyperparameters(held: Any) -> dict[str, Any]:
+    """The table of arguments: numbers, flags and words."""
     if TEXT not in held.Tags()["tensors"]:
         return {}
     text = held.Tensors(TEXT)[0].tensor_proto.string_val[0].decode(errors="replace")

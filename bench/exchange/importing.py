@@ -2,44 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from bench import __version__, registry
-from bench.config import CONTROL, Choice, ImportedSettings, RunSpec
-from bench.errors import ConfigError, StoreError, unknown
+from bench.config import Choice, ImportedSettings, RunSpec
+from bench.errors import ConfigError, StoreError
+from bench.exchange import origin
 from bench.exchange.log import Log, Names
-from bench.exchange.records import Reading, Scale, records, score_of
+from bench.exchange.records import Reading, records, score_of
+from bench.exchange.wanted import Wanted, check
+from bench.record import Record
 from bench.resolve_control import named
 from bench.store import RunStore
 
-LIBRARIES = ("trl", "verl", "tensorboard", "cleanrl", "sb3")
-OURS = ("tiny", "full", CONTROL)
-NAME = re.compile(r"[A-Za-z0-9][\w.:+-]*")
 SEED = re.compile(r"(?:^|[_.-])seed[_=-]?(\d+)(?![0-9])")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """What the user says of the logs; everything left open is read from them."""
-
-    library: str
-    task: str
-    algorithm: str
-    seed: int | None = None
-    score: str = ""
-    unit: str = ""
-    budget: int = 0
-    completions: float = 0.0  # per step; 0: what the log tells
-    family: str = ""  # the second half of the table's name; empty: the library
-    settings: dict[str, Any] = field(default_factory=dict)  # of the algorithm, as far as known
-    limit: int = 1000  # records per run
 
 
 @dataclass(frozen=True)
@@ -55,46 +35,32 @@ class Brought:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class _Ready:
+    """One run, read and not yet written."""
+
+    spec: RunSpec
+    source: Path
+    digest: str
+    facts: dict[str, Any]
+    records: list[Record]
+    notes: tuple[str, ...]
+
+
 def bring(sources: Sequence[Path], wanted: Wanted, store: RunStore) -> list[Brought]:
     """Every run below the sources, each with a folder of its own; one that is there already is left as it is.
 
     Raises ConfigError for a choice that is open or cannot work, StoreError for a log that is damaged, MissingError for a library that is
     needed to read it. Nothing is written before all logs are read.
     """
-    _check(wanted)
+    check(wanted)
     reader = import_module(f"bench.exchange.{wanted.library}")
     names: Names = reader.NAMES
     found = [path for source in sources for path in _runs(source, reader, names)]
     logs = [_seeded(reader.read(path), wanted, len(found)) for path in found]
     _check_seeds(logs)
     budget = wanted.budget or max(_steps(log) for log in logs)
-    return [_write(log, names, wanted, budget, store) for log in logs]
-
-
-def read_settings(pairs: Sequence[str]) -> dict[str, Any]:
-    """NAME=VALUE as numbers, flags or text. Raises ConfigError for anything of another form."""
-    found: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not name or not equals:
-            raise ConfigError(f"--set takes NAME=VALUE, such as lr=1e-5; it got {pair!r}")
-        try:
-            found[name] = json.loads(text)
-        except ValueError:
-            found[name] = text
-    return found
-
-
-def _check(wanted: Wanted) -> None:
-    if wanted.library not in LIBRARIES:
-        raise unknown("library to import from", wanted.library, LIBRARIES)
-    for option, value in (("--task", wanted.task), ("--algo", wanted.algorithm), ("--as", wanted.family or wanted.library)):
-        if not NAME.fullmatch(value):
-            raise ConfigError(f"{option} is {value!r}; it takes letters, digits and . _ : + -, and names a folder")
-    if wanted.family in OURS:
-        raise ConfigError(
-            f"--as {wanted.family} is where our own runs are, with a budget and an evaluation of their own; choose another name"
-        )
+    return [_write(one, store) for one in [_ready(log, names, wanted, budget) for log in logs]]
 
 
 def _runs(source: Path, reader: Any, names: Names) -> list[Path]:
@@ -136,38 +102,46 @@ def _steps(log: Log) -> int:
     return log.budget or max(log.steps(), default=0)
 
 
-def _write(log: Log, names: Names, wanted: Wanted, budget: int, store: RunStore) -> Brought:
+def _ready(log: Log, names: Names, wanted: Wanted, budget: int) -> _Ready:
+    """Raises ConfigError where the score is an open choice, and for a log that holds nothing."""
+    score, completions = score_of(log, names, wanted.score), wanted.completions or log.completions
+    spec = _spec(log, names, wanted, score, completions, budget)
+    scale, digest = origin.scale_of(spec.task), origin.digest(log.files)
+    reading = Reading(score=score, completions=completions, scale=scale, limit=wanted.limit, key=f"{wanted.library} {digest[:12]}")
+    facts = origin.facts(log, names, digest, scaled=scale is not None)
+    return _Ready(spec, log.source, digest, facts, records(log, names, reading), origin.notes(log, score, names))
+
+
+def _spec(log: Log, names: Names, wanted: Wanted, score: str, completions: float | None, budget: int) -> RunSpec:
     task, inner = named(wanted.task)
-    score = score_of(log, names, wanted.score)
-    completions = wanted.completions or log.completions
-    unit = wanted.unit or (names.unit if completions is None else "samples")
     rates = {value for _, value in log.series.get(names.rate, [])}
-    lr = rates.pop() if len(rates) == 1 else None
-    spec = RunSpec(
+    unit = wanted.unit or (names.unit if completions is None else "samples")
+    assert log.seed is not None
+    return RunSpec(
         algorithm=Choice(wanted.algorithm, log.settings | wanted.settings),
         task=Choice(task, inner),
         tier=wanted.family or wanted.library,
         sampler=Choice(wanted.library),
         model=Choice("unknown"),
-        seed=log.seed or 0,
+        seed=log.seed,
         budget=round(budget * completions) if completions and not wanted.budget else budget,
-        train=ImportedSettings(library=wanted.library, unit=unit, score=score, lr=lr),
+        train=ImportedSettings(library=wanted.library, unit=unit, score=score, lr=rates.pop() if len(rates) == 1 else None),
     )
-    digest = _digest(log.files)
-    scale, notes = _scale(task, inner), _notes(log, score, names)
-    reading = Reading(score=score, completions=completions, scale=scale, limit=wanted.limit, key=f"{wanted.library} {digest[:12]}")
-    made = records(log, names, reading)
+
+
+def _write(ready: _Ready, store: RunStore) -> Brought:
+    spec, made = ready.spec, ready.records
     final = next((record.eval_score for record in reversed(made) if record.eval_score is not None), None)
-    there = _already(spec, digest, store)
+    there = _already(spec, ready.digest, store)
     if there is not None:
-        return Brought(spec, there, log.source, False, len(made), final, notes)
-    with store.open(spec, _facts(log, names, digest, scale is not None)) as folder:
+        return Brought(spec, there, ready.source, False, len(made), final, ready.notes)
+    with store.open(spec, ready.facts) as folder:
         folder.rewind(None)  # of an import that was killed
         for record in made:
             folder.append(record)
         last = made[-1]
         folder.finish({"score": final, "samples": last.samples, "tokens": last.tokens, "steps": last.step})
-        return Brought(spec, folder.path, log.source, True, len(made), final, notes)
+        return Brought(spec, folder.path, ready.source, True, len(made), final, ready.notes)
 
 
 def _already(spec: RunSpec, digest: str, store: RunStore) -> Path | None:
@@ -183,49 +157,3 @@ def _already(spec: RunSpec, digest: str, store: RunStore) -> Path | None:
                 "--set lr=1e-5, or by another --seed"
             )
     return None
-
-
-def _scale(task: str, inner: dict[str, Any]) -> Scale | None:
-    """What reads a return on the scale of 0 (random actions) to 1 (known to be reached), where the task is one that knows it."""
-    if inner or task not in registry.names("tasks"):
-        return None
-    known = registry.load("tasks", task)
-    if getattr(known, "floor", None) is None or getattr(known, "ceiling", None) is None:
-        return None
-    score: Scale = known().score
-    return score
-
-
-def _digest(files: Sequence[Path]) -> str:
-    """SHA-256 of the files' names and bytes."""
-    found = hashlib.sha256()
-    for path in files:
-        found.update(f"{path.name}\n{path.stat().st_size}\n".encode() + path.read_bytes())
-    return found.hexdigest()
-
-
-def _notes(log: Log, score: str, names: Names) -> tuple[str, ...]:
-    found = list(log.notes)
-    if log.dropped:
-        found.append(f"{log.source}: {log.dropped} values were not finite, and are left out")
-    if not score:
-        trained = next((name for name in names.trained if name in log.series), None)
-        hint = f"; --score {trained} takes what training was paid for it" if trained else "; choose one by --score"
-        found.append(f"{log.source}: no evaluation in this log, so that the run has no score{hint}")
-    elif score in names.trained:
-        found.append(f"{log.source}: the score is {score}, which is of training and not of an evaluation")
-    return tuple(found)
-
-
-def _facts(log: Log, names: Names, digest: str, scaled: bool) -> dict[str, Any]:
-    imported = {
-        "from": names.library,
-        "source": str(log.source.absolute()),
-        "files": [path.name for path in log.files],
-        "sha256": digest,
-        "versions": log.versions,
-        "dropped": log.dropped,
-        "scaled": scaled,
-        "notes": log.notes,
-    }
-    return {"bench": __version__, "imported": imported}

@@ -21,10 +21,20 @@ def runs(source: Path) -> list[Path]:
     return sorted({path.parent for path in source.rglob(FILES)})
 
 
+def begun(path: Path) -> Log:
+    """An empty log with its files."""
+    return Log(path, [path] if path.is_file() else sorted(path.glob(FILES)))
+
+
 def read(path: Path) -> Log:
     """Raises StoreError for a damaged file, naming it and the byte at fault, MissingError without the tensorboard library."""
-    log = Log(path, [path] if path.is_file() else sorted(path.glob(FILES)))
-    held = accumulated(path, log)
+    log = begun(path)
+    scalars(accumulated(log), log)
+    return log
+
+
+def scalars(held: Any, log: Log) -> None:
+    """Puts every scalar into the log, and when it was written. Raises StoreError where there is none."""
     first: float | None = None
     for tag in held.Tags()["scalars"]:
         for event in held.Scalars(tag):
@@ -34,12 +44,11 @@ def read(path: Path) -> Log:
     _newer_scalars(held, log)
     log.seconds = {step: wall - (first or 0.0) for step, wall in log.seconds.items()}
     if not log.series:
-        raise corrupt(path, "", "no scalar in it")
-    return log
+        raise corrupt(log.source, "", "no scalar in it")
 
 
-def accumulated(path: Path, log: Log) -> Any:
-    """TensorBoard's own view of the files, with every value kept."""
+def accumulated(log: Log) -> Any:
+    """TensorBoard's own view of the log's files, with every value kept. Raises as `read` does."""
     try:
         from tensorboard import version
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -48,7 +57,7 @@ def accumulated(path: Path, log: Log) -> Any:
     for file in log.files:
         _check(file, log)
     log.versions["tensorboard"] = version.VERSION
-    return EventAccumulator(str(path), size_guidance={"scalars": 0, "tensors": 0}).Reload()
+    return EventAccumulator(str(log.source), size_guidance={"scalars": 0, "tensors": 0}).Reload()
 
 
 def _newer_scalars(held: Any, log: Log) -> None:
