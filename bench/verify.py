@@ -117,13 +117,16 @@ def _run(specs: Sequence[RunSpec], store: RunStore, observe: Observe) -> None:
 
 
 def _judged(was: Trial, now: Trial, band: float) -> Verdict:
-    others = elsewhere(was, now)
+    others, records = elsewhere(was, now), len(now.curve["step"])
+    here = f", although {'; '.join(others)}" if others else ""
     parted = differences.first(was.folder, now.folder)
     if parted is None:
-        records = len(now.curve["step"])
-        return Verdict(was.seed, True, True, f"the same bytes in {records} records" + (f", although {'; '.join(others)}" if others else ""))
+        return Verdict(was.seed, True, True, f"the same bytes in {records} records{here}")
+    code = {(facts.get("bench"), facts.get("revision"), facts.get("dirty")) for facts in (_newest(was), now.provenance)}
+    if len(code) > 1 and differences.first(was.folder, now.folder, more=True) is None:
+        more = ", ".join(differences.added(was.folder, now.folder))
+        return Verdict(was.seed, True, True, f"the same in all of {records} records; this version also records {more}{here}")
     if not others:
-        code = {(facts.get("bench"), facts.get("revision")) for facts in (_newest(was), now.provenance)}
         why = "" if len(code) == 1 else f"; the code is not the one that made it: {_maker(was)}"
         return Verdict(was.seed, False, True, f"{parted}{why}")
     return _within(was, now, band, f"another platform ({'; '.join(others)})")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -60,6 +61,15 @@ def test_a_row_of_text_is_the_same_again(results: Path) -> None:
     done = run("verify", "last_digit-tiny/grpo", "--results", str(results), "--seeds", "all")
     assert done.exit_code == 0, done.output
     assert "seed 0: holds, the same bytes in 3 records" in done.output and "seed 1: holds, the same bytes in 3 records" in done.output
+
+
+def test_a_packed_run_is_shown_by_the_command_that_made_it(results: Path) -> None:
+    logs = {path: path.read_bytes() for path in results.rglob("*") if path.is_file()}
+    assert len(logs) == 2 * 6
+    shown = run(*TRAIN, "--results", str(results))
+    assert shown.exit_code == 0, shown.output
+    assert "held-out score (pass@1)" in shown.output
+    assert {path: path.read_bytes() for path in results.rglob("*") if path.name != "curve.png" and path.is_file()} == logs
 
 
 def test_a_row_is_found_by_its_hash_and_one_seed_is_enough(results: Path, tmp_path: Path) -> None:
@@ -172,6 +182,23 @@ def test_the_platform_is_what_may_change_bits() -> None:
     assert elsewhere(beside, was) == ["it was trained beside other seeds before it was resumed"]
 
 
+def test_a_version_that_records_more_holds_what_was_recorded(results: Path, tmp_path: Path) -> None:
+    """A probe that the row's version did not have is no difference, unless this very version made the row."""
+    folder = folder_of(results, 0)
+    rewrite(folder / "curve.jsonl.gz", lambda text: re.sub(r'"eval/strict":[0-9.]+,', "", text, count=1))
+    (verdict,) = verify(_one(results).entries[0], [0], tmp_path / "a", lambda spec, record: None)
+    assert not verdict.holds and "in probes.eval/strict" in verdict.detail and "was absent" in verdict.detail
+    held = json.loads((folder / "spec.json").read_text())
+    held["provenance"]["revision"] = "an older one"
+    (folder / "spec.json").write_text(json.dumps(held))
+    rewrite(folder / "curve.jsonl.gz", lambda text: re.sub(r'"eval/strict":[0-9.]+,', "", text))
+    (verdict,) = verify(_one(results).entries[0], [0], tmp_path / "b", lambda spec, record: None)
+    assert verdict.holds and "the same in all of 3 records; this version also records probes.eval/strict" in verdict.detail
+    rewrite(folder / "curve.jsonl.gz", lambda text: text.replace('"tokens":', '"tokens":1', 1))
+    (verdict,) = verify(_one(results).entries[0], [0], tmp_path / "c", lambda spec, record: None)
+    assert not verdict.holds and "the code is not the one that made it: bench" in verdict.detail
+
+
 def _one(root: Path) -> Board:
     (found,) = boards(trials.read(root))
     return found
@@ -246,6 +273,9 @@ def test_places_of_differences(tmp_path: Path) -> None:
     assert differences.first(was, put("cut", curve='{"step":0,"x":1}\n{"step":4,"pro')) == "line 2 is corrupt (curve.jsonl)"
     kept = put("kept", curve=(was / "curve.jsonl").read_text(), items='{"step":0,"scores":[1,2]}\n', samples="{}\n")
     assert differences.first(was, kept) is None  # the older version kept none
+    assert differences.first(inner, was) == "at step 4 in probes.b: 2, was absent (curve.jsonl)"
+    assert differences.first(inner, was, more=True) is None and differences.added(inner, was) == ["probes.b"]
+    assert differences.first(was, inner, more=True) == "at step 4 in probes.b: absent, was 2 (curve.jsonl)"
     other = put("other", curve=(was / "curve.jsonl").read_text(), items='{"step":0,"scores":[1,3]}\n', samples="{}\n")
     assert differences.first(kept, other) == "at step 0 in scores[1]: 3, was 2 (items.jsonl)"
     assert differences.first(kept, was) == "it has no line, and had 1 line (items.jsonl)"

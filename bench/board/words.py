@@ -62,7 +62,7 @@ def seeds_of(row: Row) -> str:
 
 def title(table: Table) -> str:
     """What the board is of."""
-    protocol, scale = table.board.protocol, "0 to 1" if table.board.scaled else "returns as they are"
+    protocol, scale = table.board.protocol, "0 to 1" if table.board.scaled else "in the task's own unit"
     if table.board.scaled and protocol["tier"] == "control":
         scale = "0 random actions, 1 known to be reached"
     budget = protocol.get("budget")

@@ -155,25 +155,42 @@ class Report:
         """How many seeds the entries have, and what the intervals are, in words."""
         counts = sorted({len(entry.trials) for entry in board.entries if entry.trials})
         seeds = f"{counts[0]} seed{'s' * (counts[0] != 1)}" if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]} seeds"
-        return f"mean of {seeds}" + (f", {100 * self.level:g}% interval" if counts[-1] > 1 else "")
+        return f"mean of {seeds}, {100 * self.level:g}% interval" if counts[-1] > 1 else seeds
 
     def _curve(self, board: Board, entry: Entry, columns: Sequence[str], axis: str) -> Band | None:
         for column in columns:
             found = [_points(trial, column, axis, board.scaled) for trial in entry.trials]
             lines = [line for line in found if line is not None]
             if lines:
-                grid = _grid([x for x, _ in lines])
-                ends = column in SCORE
-                each = numpy.array([numpy.interp(grid, x, y, left=numpy.nan, right=y[-1] if ends else numpy.nan) for x, y in lines])
-                return self._band(grid, each)
+                lost = [trial.diverged for trial, line in zip(entry.trials, found, strict=True) if line is not None]
+                return _scores(lines, lost, board.scaled, self.level) if column in SCORE else _probes(lines, lost, self.level)
         return None
 
-    def _band(self, grid: Array, each: Array) -> Band:
-        """`each`: (seeds, G), NaN where a seed has nothing; kept where at least half of the seeds have something."""
-        known = 2 * (~numpy.isnan(each)).sum(0) >= len(each)
-        grid, each = grid[known], each[:, known]
-        low, value, high = seed_band(each, self.level)
-        return Band(grid, value, low, high, len(each))
+
+Points = tuple[Array, Array]  # places and values of one seed
+
+
+def _scores(lines: Sequence[Points], lost: Sequence[bool], scaled: bool, level: float) -> Band | None:
+    """From where all seeds have begun to where the last one ends. The others keep their last score; one that was lost has none on a board
+    without a scale."""
+    grid = _grid([x for x, _ in lines])
+    afterwards = [numpy.nan if gone and not scaled else y[-1] for (_, y), gone in zip(lines, lost, strict=True)]
+    return _band(lines, afterwards, grid[grid >= max(x[0] for x, _ in lines)], level)
+
+
+def _probes(lines: Sequence[Points], lost: Sequence[bool], level: float) -> Band | None:
+    """From where all seeds have begun to where the first one ends, of those that were not lost on the way."""
+    grid = _grid([x for x, _ in lines])
+    ends = [x[-1] for (x, _), gone in zip(lines, lost, strict=True) if not gone] or [grid[-1]]
+    return _band(lines, [numpy.nan] * len(lines), grid[(grid >= max(x[0] for x, _ in lines)) & (grid <= min(ends))], level)
+
+
+def _band(lines: Sequence[Points], afterwards: Sequence[float], grid: Array, level: float) -> Band | None:
+    """Over the seeds, along straight lines between their values. None where the grid has no place at which one is known."""
+    each = numpy.array([numpy.interp(grid, x, y, right=right) for (x, y), right in zip(lines, afterwards, strict=True)])
+    known = ~numpy.isnan(each).all(0)
+    low, value, high = seed_band(each[:, known], level)
+    return Band(grid[known], value, low, high, len(each)) if known.any() else None
 
 
 def seed_band(each: Array, level: float) -> tuple[Array, Array, Array]:

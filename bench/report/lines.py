@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy
+
 from bench.board.groups import Board
-from bench.report.axes import settle
+from bench.report.axes import ROUNDING, settle
 from bench.report.data import Band, Report
-from bench.report.names import LINE, THIN, at_ends, marked
+from bench.report.names import LINE, THIN, at_ends, marked, titled
 from bench.report.palette import Look, looks
 from bench.report.theme import FAINT, heading, sheet, themed
 
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MANY = 8  # entries from which on bands are fainter
+REACH = 0.25  # of the curves' range, by which intervals may stretch the axis
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class Line:
     """One entry's curve as it is drawn."""
 
     label: str
+    name: str  # the label, with how many seeds diverged
     look: Look
     band: Band
 
@@ -44,8 +49,8 @@ class Panel:
 def of(report: Report, board: Board, columns: Sequence[str], axis: str) -> list[Line]:
     """The curves of a board's entries that have these columns, best final score first."""
     own = looks([(entry.label, entry.algorithm) for entry in board.entries])
-    found = [(entry.label, report.curve(board, entry, columns, axis)) for entry in report.ordered(board)]
-    return [Line(label, own[label], band) for label, band in found if band is not None]
+    found = [(entry, report.curve(board, entry, columns, axis)) for entry in report.ordered(board)]
+    return [Line(entry.label, titled(entry), own[entry.label], band) for entry, band in found if band is not None]
 
 
 def stack(report: Report, board: Board | None, axis: str, *panels: Panel) -> Figure | None:
@@ -67,18 +72,31 @@ def stack(report: Report, board: Board | None, axis: str, *panels: Panel) -> Fig
         settle(rows[-1], board, axis, report.counted(board))
         for row, (panel, lines) in zip(rows, found, strict=True):
             draw(row, lines, end)
-            _bounds(row, panel)
+            _bounds(row, panel, lines)
         figure.draw_without_rendering()  # heights must be settled before names can be placed
         for row, (_, lines) in zip(rows, found, strict=True):
-            at_ends(figure, row, [(line.label, line.look, line.band.x[-1], line.band.last) for line in lines])
+            at_ends(figure, row, [(line.name, line.look, line.band.x[-1], line.band.last) for line in lines])
     return figure
 
 
-def _bounds(row: Axes, panel: Panel) -> None:
+def _bounds(row: Axes, panel: Panel, lines: Sequence[Line]) -> None:
+    """The curves decide how far the axis reaches; the intervals of few seeds may leave it."""
     if panel.reference is not None:
         row.axhline(panel.reference, color=FAINT, linewidth=1, linestyle=(0, (4, 3)), zorder=1.5)
-    if panel.floor is not None and row.get_ylim()[0] < panel.floor:
-        row.set_ylim(bottom=panel.floor, top=max(row.get_ylim()[1], 10 * panel.floor))
+    ends = [end for line in lines for end in (line.band.value.min(), line.band.value.max())]
+    ends += [] if panel.reference is None else [panel.reference]
+    if panel.log:
+        least = panel.floor or min((end for end in ends if end > 0), default=1e-9)
+        low, high = math.log10(max(min(ends), least)), math.log10(max(*ends, 10 * least))
+        row.set_ylim(max(10 ** (low - 0.05 * (high - low)), least), 10 ** (high + 0.1 * (high - low)))
+        return
+    low, high = min(ends), max(ends)
+    room = (high - low) or abs(high) or 1.0
+    below = [line.band.low for line in lines if not line.look.control]
+    above = [line.band.high for line in lines if not line.look.control]
+    low = max(min([low, *(numpy.nanmin(part) for part in below if not numpy.isnan(part).all())]), low - REACH * room) - 0.04 * room
+    high = min(max([high, *(numpy.nanmax(part) for part in above if not numpy.isnan(part).all())]), high + REACH * room) + 0.04 * room
+    row.set_ylim(low if panel.floor is None else max(low, panel.floor), high)
 
 
 def draw(axis: Axes, lines: Sequence[Line], end: float) -> None:
@@ -87,7 +105,10 @@ def draw(axis: Axes, lines: Sequence[Line], end: float) -> None:
         band, look = line.band, line.look
         width, above = (THIN, 2.0) if look.control else (LINE, 3.0 + (len(lines) - rank) / 100)
         if not look.control and len(band.x) > 1:
-            axis.fill_between(band.x, band.low, band.high, color=look.color, alpha=0.08 if len(lines) > MANY else 0.16, linewidth=0)
+            shown = band.low > (ROUNDING if axis.get_yscale() == "log" else -math.inf)
+            axis.fill_between(
+                band.x, band.low, band.high, where=shown, color=look.color, alpha=0.08 if len(lines) > MANY else 0.16, linewidth=0
+            )
         every = max(1, round(len(band.x) / 10))
         axis.plot(
             band.x,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
+from bench.board.groups import Entry
 from bench.report.axes import number
 from bench.report.data import Array
 from bench.report.palette import Look
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 
 LINE, THIN = 1.7, 1.0  # points
 LEADING = 1.3  # height of a line of names, in multiples of the letters
+
+
+def titled(entry: Entry) -> str:
+    """An entry's label, with how many of its seeds diverged."""
+    return f"{entry.label} ({entry.diverged} diverged)" if entry.diverged else entry.label
 
 
 def marked(look: Look, size: float = 4.6) -> dict[str, Any]:

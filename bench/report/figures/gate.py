@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 SCOPE = "board"
 NOTHING = "no run on this board has a gate; rules without a policy gradient have none"
-PANEL = lines.Panel("gate", "share of gradient kept; dashed: all", GATE, reference=1.0)
+PANEL = lines.Panel("gate", "share of gradient kept; dashed: all", GATE, reference=1.0, floor=0.0)
 
 
 def draw(report: Report, board: Board | None = None, axis: str = "samples") -> Figure | None:

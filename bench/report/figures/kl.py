@@ -1,6 +1,7 @@
 """Divergence from the policy that sampled (above) and from the start model (below): mean over seeds and an interval of it.
 
-Estimators: k3 to the sampling policy, never negative and on a logarithmic axis that ends where rounding begins; k1 to the start model.
+Estimators: k3 to the sampling policy, never negative and on a logarithmic axis that ends where rounding begins,
+without an interval where that reaches 0; k1 to the start model.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ that diverged count in the score alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy
@@ -60,7 +61,8 @@ def draw(report: Report, board: Board | None = None, axis: str = "samples") -> F
             panel.set_xlabel("final score")
         panels[0].set_ylabel("deepest fall below the best so far")
         figure.draw_without_rendering()
-        names.in_order(figure, panels[-1], [(label, own[label], number(score.value)) for label, score, _ in found])
+        diverged = {entry.label: names.titled(entry) for entry in board.entries}
+        names.in_order(figure, panels[-1], [(diverged[label], own[label], number(score.value)) for label, score, _ in found])
     return figure
 
 
@@ -77,7 +79,8 @@ def falls(entry: Entry, level: float) -> Interval | None:
     metric = registry.load("metrics", METRIC)()
     values = [float(metric(trial.curve)) for trial in entry.trials if not trial.diverged]
     known = numpy.array([value for value in values if not numpy.isnan(value)])
-    return score_of_seeds(known).interval(level) if len(known) else None
+    found = score_of_seeds(known).interval(level) if len(known) else None
+    return found and replace(found, low=max(found.low, 0.0))  # no fall is less than none
 
 
 def _point(panel: Axes, own: Look, score: Interval, fall: Interval) -> None:
