@@ -159,7 +159,13 @@ def _folder(package: str) -> Path:
 def _built_in(kind: str) -> list[str]:
     where = _kind(kind)
     folder = _folder(where.package)
-    modules = [m.name for m in pkgutil.iter_modules([str(folder)]) if not m.ispkg and not m.name.startswith("_")]
+    modules = tuple(m.name for m in pkgutil.iter_modules([str(folder)]) if not m.ispkg and not m.name.startswith("_"))
+    return list(_defining(where, folder, modules))
+
+
+@cache
+def _defining(where: Kind, folder: Path, modules: tuple[str, ...]) -> list[str]:
+    """Those of a package's modules that define a plug-in."""
     return sorted(name for name in modules if _Reader(where, folder).defines(f"{where.package}.{name}"))
 
 

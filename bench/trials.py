@@ -57,6 +57,19 @@ class Trial:
         """Step and held-out item scores of each evaluation; none for runs of versions that kept none. Raises StoreError."""
         return read_items(self.folder)
 
+    def last_items(self) -> tuple[int, Items] | None:
+        """Those of the newest evaluation alone, for readers of thousands of runs. Raises StoreError where they cannot be read."""
+        lines = files.content(self.folder / ITEMS).rsplit(b"\n", 2)
+        if len(lines) < 2 or not lines[-2]:
+            return None
+        try:
+            held = orjson.loads(lines[-2])
+            return held["step"], Items(held["key"], tuple(held["scores"]))
+        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+            raise StoreError(
+                f"{self.folder / ITEMS} has a last line that is not one of item scores; remove {self.folder} and run again"
+            ) from error
+
     def samples(self) -> list[dict[str, Any]]:
         """The completions that were kept for reading. Raises StoreError for a corrupt file."""
         return files.lines(self.folder / SAMPLES)

@@ -306,3 +306,14 @@ def test_hundreds_of_seeds_are_no_trouble(tmp_path: Path) -> None:
     found = table(tmp_path)
     assert [len(row.seeds) for row in found.rows] == [60] * 3
     assert 0 < found.smallest < 0.1
+
+
+def test_a_table_on_which_nothing_counts_yet_still_tells_why(tmp_path: Path) -> None:
+    finished(tmp_path, spec("grpo", 0), [0.1], end="stopped")
+    broken = tmp_path / "countdown-tiny" / "grpo" / "0123456789ab"
+    broken.mkdir(parents=True)
+    found, together = tables(tmp_path)
+    text = markdown.markdown(found, together)
+    assert together == [] and [one.rows for one in found] == [(), ()]
+    assert "Left out: grpo, run 0123456789ab: broken: " in text and "Left out: grpo, seed 0: stopped before its end." in text
+    assert "|" not in text and [len(held["rows"]) for held in json.loads(markdown.as_json(found, together))["boards"]] == [0, 0]

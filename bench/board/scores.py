@@ -79,6 +79,6 @@ def _items(entry: Entry) -> tuple[tuple[str, dict[int, FloatArray]] | None, str]
 
 def _last(trial: Trial) -> Items | None:
     """The item scores of the last evaluation; None where that one kept none."""
-    known, score = trial.items(), trial.curve["eval_score"]
+    known, score = trial.last_items(), trial.curve["eval_score"]
     evaluated = trial.curve["step"][~numpy.isnan(score)]
-    return known[-1][1] if known and len(evaluated) and known[-1][0] == evaluated[-1] and known[-1][1].scores else None
+    return known[1] if known and len(evaluated) and known[0] == evaluated[-1] and known[1].scores else None

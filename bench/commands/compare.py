@@ -109,7 +109,8 @@ def _verified(name: str, results: Path, wanted: str, root: Path, as_json: bool) 
     console = Console(stderr=as_json)
     title, also = f"{board.name}/{entry.label} ({row_hash(entry.trials)})", sorted({spec.seed for spec in specs} - set(seeds))
     beside = f" (beside {', '.join(map(str, also))}, which were trained with them)" if also else ""
-    console.print(f"[bold]{title}[/], seeds {', '.join(map(str, seeds))}{beside}, {specs[0].budget} {specs[0].unit} each", highlight=False)
+    named = f"seed{'' if len(seeds) == 1 else 's'} {', '.join(map(str, seeds))}"
+    console.print(f"[bold]{title}[/], {named}{beside}, {specs[0].budget} {specs[0].unit} each", highlight=False, soft_wrap=True)
     with Live(console, specs) as live:
         verdicts = verify(entry, seeds, root, live.observe, allowed)
     for verdict in verdicts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy
 from scipy import special, stats
@@ -73,5 +74,11 @@ def student_band(runs: FloatArray, level: float = 0.95) -> tuple[FloatArray, Flo
     count, value = held.shape[0], held.mean(0)
     if count == 1:
         return numpy.full_like(value, numpy.nan), value, numpy.full_like(value, numpy.nan)
-    half = stats.t.ppf((1 + level) / 2, count - 1) * held.std(0, ddof=1) / math.sqrt(count)
+    half = _reach(level, count) * held.std(0, ddof=1) / math.sqrt(count)
     return value - half, value, value + half
+
+
+@cache
+def _reach(level: float, count: int) -> float:
+    """How many standard errors Student's interval of a mean of `count` values reaches to each side."""
+    return float(stats.t.ppf((1 + level) / 2, count - 1))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from bench import registry
 from bench.board import markdown, words
 from bench.board.groups import Board
-from bench.board.leaderboard import ALPHA, Row, Table, leaderboard
+from bench.board.leaderboard import ALPHA, Row, Table
 from bench.report.data import Report
 from bench.report.page.elements import Cell, Column, Html, element, key
 from bench.report.page.elements import Table as Grid
@@ -20,16 +20,11 @@ WIDTH, EDGE = 176, 5  # of the little interval pictures, in units of their own
 ABOUT = {"tokens": "Tokens generated for training, mean over seeds.", "cpu_seconds": "Processor time of a run, mean over seeds."}
 
 
-def table(report: Report, board: Board) -> Table:
-    """The leaderboard, worked out once."""
-    return report.kept(("leaderboard", board.name), lambda: leaderboard(board))
-
-
 def summary(report: Report) -> Html:
     """What the runs say and could not have said, a paragraph for each board."""
     parts = []
     for board in report.boards:
-        found = table(report, board)
+        found = report.leaderboard(board)
         link = element("a", board.name, href=f"#{anchor(board)}")
         parts.append(element("p", element("strong", link, ". "), " ".join(verdict(found)), class_="verdict"))
     return element("section", element("h2", "What the runs say"), parts, id="summary")
@@ -90,7 +85,7 @@ def _controls(found: Table, ranked: Sequence[Row]) -> list[str]:
 
 def section(report: Report, board: Board) -> Html | None:
     """The table with what a reader has to know below it; None where no run counts."""
-    found = table(report, board)
+    found = report.leaderboard(board)
     if not found.rows:
         return None
     drawn = looks([(entry.label, entry.algorithm) for entry in board.entries])

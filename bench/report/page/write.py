@@ -7,11 +7,9 @@ from pathlib import Path
 
 from bench import files, trials
 from bench.board import facts, markdown
-from bench.board.aggregates import aggregates
 from bench.errors import ConfigError, MissingError
 from bench.report import data, tables
 from bench.report.data import Report
-from bench.report.page import standings
 from bench.report.page.curves import COLUMNS
 from bench.report.page.document import document
 from bench.report.page.entries import Repeat
@@ -31,7 +29,7 @@ def write(results: Path, out: Path, repeat: Repeat, wanted: Sequence[str] = ()) 
     if wanted:
         report, found = _only(report, found, wanted)
     pictures = list(drawn(report))
-    boards, together = [standings.table(report, board) for board in report.boards], [] if wanted else aggregates(report.boards)
+    boards, together = [report.leaderboard(board) for board in report.boards], [] if wanted else report.aggregates()
     content = {
         "index.html": document(report, found, pictures, repeat).encode(),
         "leaderboard.md": markdown.markdown(boards, together).encode(),
