@@ -111,7 +111,7 @@ class ImportedSettings:
 
     library: str  # that wrote the log
     unit: str  # what the budget counts
-    score: str = ""  # what is taken as the held-out score, by the log's own name; empty: nothing
+    score: str = ""  # what is taken as the held-out score, by the log's own name, or held-out; empty: nothing
     lr: float | None = None  # where it stayed the same
 
 

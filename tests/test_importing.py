@@ -188,9 +188,12 @@ def test_seeds_of_an_imported_algorithm_are_one_entry_of_a_board_of_their_own(tm
 
 
 def test_two_libraries_share_a_board_where_that_is_asked_for(tmp_path: Path) -> None:
-    brought(tmp_path, LOGS / "verl" / "seed_0.jsonl", "verl", algorithm="theirs", family="lab")
-    brought(tmp_path, LOGS / "trl", "trl", algorithm="mine", family="lab", completions=16)
-    assert {trial.table for trial in trials.read(tmp_path)} == {"gsm8k-lab"}
+    shared: dict[str, Any] = {"family": "lab", "budget": 128}
+    brought(tmp_path, LOGS / "verl" / "seed_0.jsonl", "verl", algorithm="theirs", **shared)
+    brought(tmp_path, LOGS / "trl", "trl", algorithm="mine", completions=16, **shared)
+    (board,) = boards(trials.read(tmp_path))
+    assert (board.name, [entry.label for entry in board.entries]) == ("gsm8k-lab", ["mine", "theirs"])
+    assert board.entries[0].trials[0].provenance["imported"]["score"] == "eval_reward"
     for ours in ("tiny", "full", "control"):
         with pytest.raises(ConfigError, match="our own runs"):
             brought(tmp_path, LOGS / "trl", "trl", family=ours)

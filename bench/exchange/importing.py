@@ -20,6 +20,7 @@ from bench.resolve_control import named
 from bench.store import RunStore
 
 SEED = re.compile(r"(?:^|[_.-])seed[_=-]?(\d+)(?![0-9])")
+HELD_OUT = "held-out"
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def _ready(log: Log, names: Names, wanted: Wanted, budget: int) -> _Ready:
     spec = _spec(log, names, wanted, score, completions, budget)
     scale, digest = origin.scale_of(spec.task), origin.digest(log.files)
     reading = Reading(score=score, completions=completions, scale=scale, limit=wanted.limit, key=f"{wanted.library} {digest[:12]}")
-    facts = origin.facts(log, names, digest, scaled=scale is not None)
+    facts = origin.facts(log, names, digest, score, scaled=scale is not None)
     return _Ready(spec, log.source, digest, facts, records(log, names, reading), origin.notes(log, score, names))
 
 
@@ -117,6 +118,8 @@ def _spec(log: Log, names: Names, wanted: Wanted, score: str, completions: float
     rates = {value for _, value in log.series.get(names.rate, [])}
     unit = wanted.unit or (names.unit if completions is None else "samples")
     assert log.seed is not None
+    # In a table that libraries share by request, evaluations are one thing whatever each calls them; training returns never are.
+    called = HELD_OUT if wanted.family and score and score not in names.trained else score
     return RunSpec(
         algorithm=Choice(wanted.algorithm, log.settings | wanted.settings),
         task=Choice(task, inner),
@@ -125,7 +128,7 @@ def _spec(log: Log, names: Names, wanted: Wanted, score: str, completions: float
         model=Choice("unknown"),
         seed=log.seed,
         budget=round(budget * completions) if completions and not wanted.budget else budget,
-        train=ImportedSettings(library=wanted.library, unit=unit, score=score, lr=rates.pop() if len(rates) == 1 else None),
+        train=ImportedSettings(library=wanted.library, unit=unit, score=called, lr=rates.pop() if len(rates) == 1 else None),
     )
 
 

@@ -46,7 +46,7 @@ def notes(log: Log, score: str, names: Names) -> tuple[str, ...]:
     return tuple(found)
 
 
-def facts(log: Log, names: Names, digest: str, scaled: bool) -> dict[str, Any]:
+def facts(log: Log, names: Names, digest: str, score: str, scaled: bool) -> dict[str, Any]:
     """The provenance that the run folder keeps."""
     imported = {
         "from": names.library,
@@ -55,6 +55,7 @@ def facts(log: Log, names: Names, digest: str, scaled: bool) -> dict[str, Any]:
         "sha256": digest,
         "versions": log.versions,
         "dropped": log.dropped,
+        "score": score,
         "scaled": scaled,
         "notes": log.notes,
     }
