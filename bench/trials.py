@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from bench import files
 from bench.errors import StoreError
 from bench.record import Items
-from bench.run_folder import CURVE, FIELDS, SAMPLES, TIMES, TIMING, check_whole, read_failure, read_items, read_summary
+from bench.run_folder import CURVE, FIELDS, ITEMS, SAMPLES, TIMES, TIMING, check_whole, read_failure, read_items, read_summary
 from bench.store import State, folders
 
 MANY = 400  # runs from which on several processes read them

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.board.groups import Board
-from bench.report.data import ENTROPY, GATE, KL_OLD, KL_REF, SCORE, Report
+from bench.report.data import ENTROPY, GATE, KL_OLD, KL_REF, SCORE, Band, Report
 from bench.report.page.elements import Html, element
 
 TITLES = {
@@ -56,6 +56,13 @@ def panels(report: Report, board: Board) -> list[Panel]:
         for panel in PANELS
         if any(report.curve(board, entry, panel.columns, key) for entry in board.entries if entry.trials for key in known[:1])
     ]
+
+
+def bands(report: Report, place: int) -> list[tuple[tuple[str, tuple[str, ...], str], Band | None]]:
+    """Every curve of one board: key of the entry, columns and axis, then the curve."""
+    board = report.boards[place]
+    wanted = [(entry, panel.columns, axis) for entry in board.entries if entry.trials for panel in PANELS for axis in report.axes(board)]
+    return [((entry.key, columns, axis), report.curve(board, entry, columns, axis)) for entry, columns, axis in wanted]
 
 
 def section(report: Report, board: Board, place: int) -> Html | None:

@@ -12,7 +12,7 @@ from bench.report.data import Report
 from bench.report.page import completions, curves, head, left_out, payload, reading, standings
 from bench.report.page import runs as run_table
 from bench.report.page.elements import Html, element
-from bench.report.page.entries import Repeat, listed
+from bench.report.page.entries import Commands, listed
 from bench.report.page.pictures import CURVES, Missing, Picture
 from bench.report.page.places import anchor
 from bench.trials import Trial
@@ -21,9 +21,9 @@ SCRIPTS = ("uplot/uPlot.iife.min.js", "page.js", "tables.js", "charts.js", "runs
 STYLES = ("uplot/uPlot.min.css", "style.css")
 
 
-def document(report: Report, found: Sequence[Trial], pictures: Sequence[Picture | Missing], repeat: Repeat) -> str:
-    """The HTML of the whole report. `found`: every trial read, copies included; `repeat`: the command line of a specification."""
-    entries = listed(report, repeat)
+def document(report: Report, found: Sequence[Trial], pictures: Sequence[Picture | Missing], known: Commands) -> str:
+    """The HTML of the whole report. `found`: every trial read, copies included; `known`: how runs are repeated."""
+    entries = listed(report, known)
     lines = run_table.runs(report, entries)
     remarks = left_out.remarks(report, found)
     overall = _shown(pictures, None)
@@ -73,7 +73,7 @@ def _board(report: Report, board: Board, place: int, pictures: Sequence[Picture 
 
 def _shown(pictures: Sequence[Picture | Missing], board: Board | None) -> Html | None:
     """A board's pictures, then in a line each what could not be drawn and why; None where there is neither."""
-    own = [one for one in pictures if (one.board and one.board.name) == (board and board.name)]
+    own = [one for one in pictures if one.board == ("" if board is None else board.name)]
     made = [one.html() for one in own if isinstance(one, Picture) and one.name not in CURVES]
     missing = [
         element("p", f"Not drawn: {one.caption} There is none, as {one.reason}.", class_="soft") for one in own if isinstance(one, Missing)

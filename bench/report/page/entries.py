@@ -35,16 +35,22 @@ class Listed:
         return {"label": self.label, **drawn, "spec": spec, "command": self.command, "note": self.note}
 
 
-def listed(report: Report, repeat: Repeat) -> list[Listed]:
+Commands = Mapping[tuple[str, str], tuple[str | None, str]]  # by board and key of an entry: the command, or why there is none
+
+
+def listed(report: Report, known: Commands) -> list[Listed]:
     """The entries of every board, then the algorithms of runs that cannot be read."""
     found = []
     for board in report.boards:
         drawn = looks([(entry.label, entry.algorithm) for entry in board.entries])
-        for entry in board.entries:
-            command, note = _command(entry, repeat)
-            found.append(Listed(entry.label, drawn[entry.label], board, entry, command, note))
+        found += [Listed(entry.label, drawn[entry.label], board, entry, *known[board.name, entry.key]) for entry in board.entries]
     broken = sorted({trial.algorithm for board in report.boards for trial in board.broken})
     return [*found, *(Listed(name, look(name)) for name in broken)]
+
+
+def commands(report: Report, repeat: Repeat) -> Commands:
+    """The command of each entry, without the seed."""
+    return {(board.name, entry.key): _command(entry, repeat) for board in report.boards for entry in board.entries}
 
 
 def _command(entry: Entry, repeat: Repeat) -> tuple[str | None, str]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bench.board.groups import Board
 from bench.report import figures, theme
 from bench.report.data import Report
 from bench.report.page.elements import Html, element, html
@@ -21,16 +19,12 @@ class Picture:
     """One picture of a board, or of all boards together."""
 
     name: str
-    board: Board | None
+    board: str  # its name; empty for all boards
+    place: str  # its identifier on the page, and the name of its files
     caption: str
     more: str
     svg: str  # as text that can stand in a page
     png: bytes
-
-    @property
-    def place(self) -> str:
-        """Its identifier on the page, and the name of its files."""
-        return self.name if self.board is None else f"{self.name}-{anchor(self.board).removeprefix('board-')}"
 
     @property
     def file(self) -> str:
@@ -54,18 +48,28 @@ class Missing:
     """A picture that there is not, and why."""
 
     caption: str
-    board: Board | None
+    board: str
     reason: str
 
 
-def drawn(report: Report) -> Iterator[Picture | Missing]:
+Job = tuple[str, int | None]  # a kind of picture, and the place of its board; of all boards where there is none
+
+
+def jobs(report: Report) -> list[Job]:
     """Every kind of picture of every board, then those of all boards."""
+    found: list[Job] = []
     for name in sorted(figures.names(), key=lambda name: (LAST.index(name) if name in LAST else -1, name)):
-        kind = figures.load(name)
-        for board in report.boards if kind.scope == "board" else (None,):
-            figure = kind.draw(report, board)
-            if figure is None:
-                yield Missing(kind.caption, board, kind.nothing)
-                continue
-            made = Picture(name, board, kind.caption, kind.more, "", b"")
-            yield Picture(name, board, kind.caption, kind.more, theme.svg(figure, made.place), theme.image(figure, made.place))
+        found += [(name, i) for i in range(len(report.boards))] if figures.load(name).scope == "board" else [(name, None)]
+    return found
+
+
+def draw(report: Report, job: Job) -> Picture | Missing:
+    """One picture in both forms, or why there is none."""
+    name, place = job
+    kind, board = figures.load(name), None if place is None else report.boards[place]
+    figure = kind.draw(report, board)
+    title = "" if board is None else board.name
+    if figure is None:
+        return Missing(kind.caption, title, kind.nothing)
+    identity = name if board is None else f"{name}-{anchor(board).removeprefix('board-')}"
+    return Picture(name, title, identity, kind.caption, kind.more, theme.svg(figure, identity), theme.image(figure, identity))

@@ -7,13 +7,15 @@ from pathlib import Path
 
 from bench import files, trials
 from bench.board import facts, markdown
-from bench.errors import ConfigError, MissingError
+from bench.errors import MissingError, unknown
 from bench.report import data, tables
 from bench.report.data import Report
-from bench.report.page.curves import COLUMNS
+from bench.report.page import curves, pictures
 from bench.report.page.document import document
-from bench.report.page.entries import Repeat
-from bench.report.page.pictures import Picture, drawn
+from bench.report.page.entries import Commands, Repeat, commands
+from bench.report.page.pictures import Missing, Picture
+from bench.report.page.spread import spread
+from bench.trials import Trial
 
 
 def write(results: Path, out: Path, repeat: Repeat, wanted: Sequence[str] = ()) -> list[Path]:
@@ -22,22 +24,26 @@ def write(results: Path, out: Path, repeat: Repeat, wanted: Sequence[str] = ()) 
     `wanted`: tables to keep, all by default. Raises MissingError where there are no runs, ConfigError for a table that has none, and
     StoreError where the folder cannot be written.
     """
-    found = trials.read(results, {*data.COLUMNS, *COLUMNS, *facts.columns()})
+    found = trials.read(results, {*data.COLUMNS, *curves.COLUMNS, *facts.columns()})
     if not found:
         raise MissingError(f"no runs in {results}; `bench run --algo gspo --task gsm8k` makes one, `--results` names another folder")
     report = Report.of(found)
     if wanted:
         report, found = _only(report, found, wanted)
-    pictures = list(drawn(report))
     boards, together = [report.leaderboard(board) for board in report.boards], [] if wanted else report.aggregates()
+    _curves(report)
+    jobs: list[Repeat | pictures.Job] = [repeat, *pictures.jobs(report)]
+    done = spread(report, _made, jobs)
+    known = next(one for one in done if isinstance(one, dict))
+    drawn = [one for one in done if isinstance(one, Picture | Missing)]
     content = {
-        "index.html": document(report, found, pictures, repeat).encode(),
+        "index.html": document(report, found, drawn, known).encode(),
         "leaderboard.md": markdown.markdown(boards, together).encode(),
         "leaderboard.csv": markdown.as_csv(boards).encode(),
         "runs.csv": tables.runs(report).encode(),
         "curves.csv": tables.curves(report).encode(),
     }
-    for picture in pictures:
+    for picture in drawn:
         if isinstance(picture, Picture):
             content |= {f"pictures/{picture.place}.png": picture.png, f"pictures/{picture.place}.svg": picture.file.encode()}
     for name, held in content.items():
@@ -47,11 +53,21 @@ def write(results: Path, out: Path, repeat: Repeat, wanted: Sequence[str] = ()) 
     return [out / name for name in content]
 
 
-def _only(report: Report, found: list[trials.Trial], wanted: Sequence[str]) -> tuple[Report, list[trials.Trial]]:
+def _curves(report: Report) -> None:
+    """Works out every curve, a process for each board."""
+    for board, found in zip(report.boards, spread(report, curves.bands, range(len(report.boards))), strict=True):
+        for (key, columns, axis), band in found:
+            report.memory["curve", board.name, key, columns, axis] = band
+
+
+def _made(report: Report, job: Repeat | pictures.Job) -> Commands | Picture | Missing:
+    """One part of the page that takes a while."""
+    return pictures.draw(report, job) if isinstance(job, tuple) else commands(report, job)
+
+
+def _only(report: Report, found: list[Trial], wanted: Sequence[str]) -> tuple[Report, list[Trial]]:
     for name in wanted:
         if not any(name in (board.table, board.name) for board in report.boards):
-            known = ", ".join(sorted({board.table for board in report.boards}))
-            raise ConfigError(f"no runs on {name!r}; there are some on {known}")
-    kept = report.only(wanted)
-    there = {board.table for board in kept.boards}
-    return kept, [trial for trial in found if trial.table in there]
+            raise unknown("table", name, {board.table for board in report.boards})
+    kept = tuple(board for board in report.boards if {board.table, board.name}.intersection(wanted))
+    return Report(kept), [trial for trial in found if trial.table in {board.table for board in kept}]
