@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 SETTINGS = ("train.prompts=8", "train.completions=4", "train.eval_problems=16", "train.eval_completions=2", "train.eval_points=4")
@@ -129,14 +129,17 @@ def disk(size: int, folder: Path) -> Iterator[Path]:
 def full(first: int, folder: Path) -> bool:
     """Fill the disk up to a random remainder while a sweep is at it, free it, go on: the same bytes as with room enough."""
     whole, chance, fails = folder / "whole", random.Random("full"), 0
+    began = time.monotonic()
     started(first, whole).communicate()
+    longest = time.monotonic() - began
     with disk(400 * 2**20, folder / "disk") as place:
         ballast = place / "ballast"
         while True:
             process = started(first, place / "results")
-            time.sleep(chance.uniform(6.0, 14.0))
+            time.sleep(longest * chance.uniform(0.2, 0.6))
             free = os.statvfs(place).f_bavail * os.statvfs(place).f_frsize
-            ballast.write_bytes(bytes(max(0, free - chance.randrange(20_000))))
+            with suppress(OSError):  # the sweep took what was left meanwhile
+                ballast.write_bytes(bytes(max(0, free - chance.randrange(20_000))))
             process.communicate()
             ballast.unlink()
             if process.returncode == 0:
