@@ -57,24 +57,25 @@ def finished(
 ) -> Path:
     """The folder of a run with these evaluations, evenly spaced over its budget, and a record without one between each two.
 
-    `scores` (E,), or `items` (E, K), whose means are the scores. `end`: finished; stopped; or a kind of failure, such as diverged.
-    `probes`: E values each; entropy, gate and return are made up where they are not given.
+    `scores` (E,), NaN for none, or `items` (E, K), whose means are the scores. `end`: finished; stopped; or a kind of failure, such as
+    diverged. `probes`: E values each; entropy, gate and return are made up where they are not given.
     """
     means = [float(numpy.mean(row)) for row in items] if items is not None else list(scores)
     last = 2 * (len(means) - 1)
     with _unsynced(), RunStore(root, reserve=0).open(spec, dict(provenance)) as folder:
         for step in range(last + 1):
             share, (i, between) = step / max(1, last), divmod(step, 2)
+            between = between or int(numpy.isnan(means[i]))
             known = {"entropy/token": 1.0 - 0.5 * share, "gate": 1.0}
             known |= {} if between else {"eval/return": 500 * means[i]} if spec.tier == CONTROL else {"eval/pass@1": means[i]}
             known |= {name: given[i] for name, given in (probes or {}).items() if not (between and name.startswith("eval/"))}
             if between:
-                folder.append(_record(spec, step, share, means[i], None, known, None))
+                folder.append(_record(spec, step, share, None if numpy.isnan(means[i]) else means[i], None, known, None))
                 continue
             kept = None if items is None else Items(key, tuple(float(value) for value in items[i]))
             folder.append(_record(spec, step, share, means[i], means[i], known, kept), _samples(i))
         if end == "finished":
-            folder.finish({"score": means[-1], "samples": spec.budget})
+            folder.finish({"score": None if numpy.isnan(means[-1]) else means[-1], "samples": spec.budget})
         elif end != "stopped":
             folder.fail(cast(Failure, end), f"made up to have ended so: {end}")
     return folder.path
@@ -122,7 +123,7 @@ def many(root: Path, algorithms: Sequence[str] = ("grpo", "ppo"), seeds: Iterabl
 
 
 def _record(
-    spec: RunSpec, step: int, share: float, train: float, score: float | None, probes: dict[str, float], items: Items | None
+    spec: RunSpec, step: int, share: float, train: float | None, score: float | None, probes: dict[str, float], items: Items | None
 ) -> Record:
     samples = round(spec.budget * share)
     return Record(step, samples, 20 * samples, samples, 4 * step, 1.5 * step, 1.25 * step, train, score, probes, items)

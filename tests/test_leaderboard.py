@@ -57,7 +57,9 @@ def test_ranks_follow_welch_and_holm_where_only_seeds_are_known(tmp_path: Path) 
     assert {(t.first, t.second): t.p for t in found.tests} == pytest.approx(holm)
     assert groups(found) == [("a2c", "grpo")]
     assert found.rows[0].score.value == pytest.approx(0.74) and found.rows[0].score.low < 0.74 < found.rows[0].score.high
-    assert "intervals over seeds alone, not over held-out problems: seed 0 kept no item scores; 95 %, Holm over three pairs" in said(found)
+    assert "intervals over seeds alone, not over held-out problems; a2c, grpo and ppo: seed 0 kept no item scores; 95 %, Holm" in said(
+        found
+    )
     assert "Ties, within which no entry can be told from another: a2c and grpo." in said(found)
 
 
@@ -108,7 +110,9 @@ def test_entries_asked_different_items_are_compared_by_seed(tmp_path: Path) -> N
         finished(tmp_path, spec("sapo", seed), items=[[0.1, 0.2], [0.4, 0.6 + seed / 70]])
     found = table(tmp_path)
     assert {(t.first, t.second): t.pair.items for t in found.tests} == {("grpo", "ppo"): 0, ("grpo", "sapo"): 2, ("ppo", "sapo"): 0}
-    assert "paired; two pairs by seeds alone: grpo and ppo: they were evaluated on different items; ppo and sapo: " in said(found)
+    assert "paired, in two pairs over seeds alone; grpo with ppo and ppo with sapo: they were evaluated on different items; 95 %" in said(
+        found
+    )
 
 
 def test_one_seed_has_a_score_and_no_interval_and_no_rank(tmp_path: Path) -> None:
@@ -317,3 +321,17 @@ def test_a_table_on_which_nothing_counts_yet_still_tells_why(tmp_path: Path) -> 
     assert together == [] and [one.rows for one in found] == [(), ()]
     assert "Left out: grpo, run 0123456789ab: broken: " in text and "Left out: grpo, seed 0: stopped before its end." in text
     assert "|" not in text and [len(held["rows"]) for held in json.loads(markdown.as_json(found, together))["boards"]] == [0, 0]
+
+
+def test_scores_that_should_not_be_do_not_stop_the_board(tmp_path: Path) -> None:
+    """A share above 1, a run that was never evaluated, and an evaluation of one item."""
+    board(tmp_path, {"grpo": 0.7, "ppo": 0.4}, seeds=range(2))
+    seeds(tmp_path, "a2c", [1.5, 1.7])
+    for seed in range(2):
+        finished(tmp_path, spec("dapo", seed), [math.nan])
+        finished(tmp_path, spec("sapo", seed), items=[[0.1], [0.3 + seed / 10]])
+    found = table(tmp_path)
+    assert found.row("a2c").score.value == pytest.approx(1.6) and found.row("a2c").score.known
+    assert found.row("dapo").rank is None and "dapo: a seed was never evaluated on held-out problems." in said(found)
+    assert found.row("sapo").score.known and found.row("sapo").rank is not None
+    assert "a2c: seed 0 kept no item scores" in said(found) and "sapo: a single item says nothing of others" in said(found)

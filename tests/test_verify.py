@@ -21,6 +21,7 @@ from bench import trials
 from bench.board import differences, finding
 from bench.board.groups import Board, boards
 from bench.board.hashing import row_hash, spec_hash
+from bench.board.noise import band
 from bench.board.packing import pack
 from bench.errors import BenchError, ConfigError, StoreError
 from bench.trials import Trial
@@ -204,6 +205,16 @@ def _one(root: Path) -> Board:
     return found
 
 
+def test_the_band_is_that_of_two_draws(tmp_path: Path) -> None:
+    """Scores 0.50, 0.52 and 0.54 deviate by 0.02; Student's quantile for 99 % at two degrees of freedom is 9.925; two draws, root of 2."""
+    for seed, score in enumerate((0.50, 0.52, 0.54)):
+        finished(tmp_path, spec("grpo", seed), [0.1, score])
+    finished(tmp_path, spec("ppo", 0), [0.1, 0.5])
+    grpo, ppo = _one(tmp_path).entries
+    assert band(grpo) == pytest.approx(9.92484 * 0.02 * 2**0.5, rel=1e-4)
+    assert math.isnan(band(ppo))
+
+
 def test_elsewhere_the_score_decides_within_its_band(results: Path, tmp_path: Path) -> None:
     path = folder_of(results, 0) / "spec.json"
     held = json.loads(path.read_text())
@@ -216,11 +227,11 @@ def test_elsewhere_the_score_decides_within_its_band(results: Path, tmp_path: Pa
     score = entry.trials[0].last("eval_score")
     rewrite(curve, lambda text: text.replace(f'"eval_score":{score}', f'"eval_score":{score - 0.1}'))
     (entry,) = _one(results).entries
-    for band, holds in ((0.11, True), (0.09, False), (math.nan, False)):
-        (verdict,) = verify(entry, [0], tmp_path / str(band), lambda spec, record: None, band)
+    for allowed, holds in ((0.11, True), (0.09, False), (math.nan, False)):
+        (verdict,) = verify(entry, [0], tmp_path / str(allowed), lambda spec, record: None, allowed)
         assert (verdict.holds, verdict.exact) == (holds, False)
         assert "another platform (cpu" in verdict.detail
-        assert ("apart by 0.1000, band" in verdict.detail) is not math.isnan(band)
+        assert ("apart by 0.1000, band" in verdict.detail) is not math.isnan(allowed)
 
 
 def test_a_run_that_diverged_diverges_again(tmp_path: Path) -> None:

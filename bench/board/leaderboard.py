@@ -37,6 +37,7 @@ class Row:
     seeds: tuple[int, ...]
     diverged: tuple[int, ...]  # those of the seeds that left the finite numbers
     score: Interval  # of the final held-out score; bounds are NaN and `note` says why where they are not known
+    lacking: str  # why its held-out items are not known, in a few words; empty where they are
     rank: Rank | None  # None: nothing can be claimed
     ties: tuple[str, ...]  # labels of entries that it cannot be told from
     facts: dict[str, Fact]
@@ -135,7 +136,9 @@ def _ranks(ranked: Sequence[str], known: dict[str, Scores], tests: Sequence[Test
 
 
 def _row(entry: Entry, known: Scores, rank: Rank | None, tests: Sequence[Tested], board: Board) -> Row:
-    bounded = board.scaled and board.protocol["tier"] != "control"  # shares of right answers; returns may leave their scale
+    shares = (
+        board.scaled and board.protocol["tier"] != "control" and 0 <= known.mean <= 1
+    )  # of right answers; returns may leave their scale
     ties = tuple(
         test.second if test.first == entry.label else test.first
         for test in tests
@@ -152,7 +155,8 @@ def _row(entry: Entry, known: Scores, rank: Rank | None, tests: Sequence[Tested]
         control=entry.algorithm in CONTROLS,
         seeds=entry.seeds,
         diverged=tuple(trial.seed for trial in entry.trials if trial.diverged),
-        score=single(known).interval(1 - ALPHA, (0.0, 1.0) if bounded else None),
+        score=single(known).interval(1 - ALPHA, (0.0, 1.0) if shares else None),
+        lacking=known.lacking,
         rank=rank,
         ties=ties,
         facts=facts(entry, board.scaled),

@@ -74,6 +74,8 @@ def _items(entry: Entry) -> tuple[tuple[str, dict[int, FloatArray]] | None, str]
         return None, "no seed has any"
     if len(keys) > 1 or len({len(row) for row in rows.values()}) > 1:
         return None, "the seeds were evaluated on different items"
+    if len(next(iter(rows.values()))) == 1:
+        return None, "a single item says nothing of others"
     return (keys.pop(), rows), ""
 
 

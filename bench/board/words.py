@@ -84,14 +84,21 @@ def _ranks(table: Table) -> list[str]:
 
 def _how(table: Table) -> str:
     """Which intervals stand behind the ranks."""
-    item, all_ = items(table.board), len(table.tests)
-    alone = sorted({f"{test.first} and {test.second}: {test.pair.lacking}" for test in table.tests if not test.pair.items})
+    item, alone = items(table.board), [test for test in table.tests if not test.pair.items]
     if not alone:
         return f"intervals over seeds and {count(table.items, item)}, paired by {item}"
-    if len(alone) == all_:
-        return f"intervals over seeds alone, not over held-out {item}s: {'; '.join(sorted({test.pair.lacking for test in table.tests}))}"
-    shown = [*alone[:3], *([f"{len(alone) - 3} more"] if len(alone) > 3 else [])]
-    return f"intervals over seeds and held-out {item}s, paired; {count(len(alone), 'pair')} by seeds alone: {'; '.join(shown)}"
+    whys: dict[str, list[str]] = {}
+    for row in table.rows:
+        if row.rank and row.lacking:
+            whys.setdefault(row.lacking, []).append(row.label)
+    known = {row.label for row in table.rows if not row.lacking}
+    for test in alone:
+        if {test.first, test.second} <= known:
+            whys.setdefault(test.pair.lacking, []).append(f"{test.first} with {test.second}")
+    said = "; ".join(f"{listed(names)}: {why}" for why, names in whys.items())
+    if len(alone) == len(table.tests):
+        return f"intervals over seeds alone, not over held-out {item}s; {said}"
+    return f"intervals over seeds and held-out {item}s, paired, in {count(len(alone), 'pair')} over seeds alone; {said}"
 
 
 def _level() -> str:
