@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 from collections.abc import Collection, Mapping
@@ -86,7 +87,7 @@ def read(root: Path, columns: Collection[str] | None = None, workers: int = 0) -
     workers = workers or (len(os.sched_getaffinity(0)) if len(found) >= MANY else 1)
     if workers == 1:
         return [_trial(folder, wanted) for folder in found]
-    with ProcessPoolExecutor(workers, get_context("forkserver")) as pool:
+    with ProcessPoolExecutor(workers, get_context("forkserver"), gc.disable) as pool:  # what they make has no cycles, and they end soon
         return list(pool.map(partial(_trial, columns=wanted), found, chunksize=50))
 
 
@@ -121,7 +122,7 @@ def _curve(folder: Path, columns: frozenset[str] | None) -> dict[str, Column]:
     for name in TIMES if columns is None else columns.intersection(TIMES):
         curve[name] = _column([times.get(row["step"], {}).get(name) for row in rows])
     probes = [row.get("probes", {}) for row in rows]
-    known = {name for held in probes for name in held}
+    known = set[str]().union(*probes)
     for name in sorted(known if columns is None else known & columns):
         curve[name] = _column([held.get(name) for held in probes])
     return curve
@@ -132,8 +133,10 @@ def _column(values: list[Any]) -> Column:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    """The same as `files.lines`, which tells what is wrong where something is."""
+    """The same as `files.lines`, which tells what is wrong where something is; all lines in one go, which takes half the time."""
+    whole, _, _ = files.content(path).rpartition(b"\n")
     try:
-        return [orjson.loads(line) for line in files.content(path).split(b"\n")[:-1]]
+        rows: list[dict[str, Any]] = orjson.loads(b"[" + whole.replace(b"\n", b",") + b"]")
     except orjson.JSONDecodeError:
         return files.lines(path)
+    return rows if len(rows) == (whole.count(b"\n") + 1 if whole else 0) else files.lines(path)

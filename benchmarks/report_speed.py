@@ -84,12 +84,18 @@ def make(root: Path, spec: RunSpec, seeds: int) -> int:
 
 def _template(chance: numpy.random.Generator) -> str:
     """A curve with %r where the scores go."""
-    lines = []
+    lines, longer = [], chance.uniform(1500, 2500)
     for step in range(RECORDS):
         judged = step % STEP == 0 and step // STEP < EVALUATIONS
         names = [*PROBES, *(AT_EVALUATIONS if judged else ())]
         probes = dict(zip(names, chance.random(len(names)).tolist(), strict=True))
-        counts = {"samples": 128 * step, "step": step, "tokens": 1900 * step, "train_score": float(chance.random()), "updates": 4 * step}
+        counts = {
+            "samples": 128 * step,
+            "step": step,
+            "tokens": round(longer * step),
+            "train_score": float(chance.random()),
+            "updates": 4 * step,
+        }
         line = json.dumps(
             {"eval_score": "@" if judged else None, "probes": probes, **counts, "verifier_calls": 128 * step}, separators=(",", ":")
         )
@@ -101,7 +107,8 @@ def _write(folder: Path, spec: RunSpec, template: str, items: NDArray[numpy.floa
     scores = items.mean(1).tolist()
     key = hashlib.sha256(spec.table.encode()).hexdigest()[:12]
     rows = [{"key": key, "scores": row, "step": STEP * i} for i, row in enumerate(items.tolist())]
-    times = [{"cpu_seconds": 0.6 * step + 0.7, "seconds": 0.7 * step + 0.8, "step": step} for step in range(RECORDS)]
+    slow = 0.6 + 0.001 * (spec.seed % 97)
+    times = [{"cpu_seconds": slow * step + 0.7, "seconds": 1.1 * slow * step + 0.8, "step": step} for step in range(RECORDS)]
     kept = [
         {"id": f"made/{i}", "prompt": "2 + 2?", "text": f"#### {i}", "reward": 0.0, "correct": 0.0, "step": i + 1} for i in range(SAMPLES)
     ]

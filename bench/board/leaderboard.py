@@ -89,9 +89,14 @@ def leaderboard(board: Board) -> Table:
     places = _ranks(ranked, known, tests)
     made = [_row(entry, known[entry.label], places.get(entry.label), tests, board) for entry in entries]
     made.sort(key=lambda row: (row.rank.low if row.rank else math.inf, -_or_least(row.score.value), row.label))
+    return assembled(board, tuple(made), tests)
+
+
+def assembled(board: Board, rows: tuple[Row, ...], tests: tuple[Tested, ...]) -> Table:
+    """The leaderboard of these rows and comparisons, which may come from another process, with what does not count beside them."""
     left_out = [(trial, reason(trial)) for entry in board.entries for trial in entry.left_out]
     left_out += [(trial, reason(trial)) for trial in board.broken]
-    return Table(board, tuple(made), tests, tuple(left_out), tuple(entry.label for entry in board.entries if not entry.trials))
+    return Table(board, rows, tests, tuple(left_out), tuple(entry.label for entry in board.entries if not entry.trials))
 
 
 def reason(trial: Trial) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -230,14 +231,21 @@ def _points(trial: Trial, column: str, axis: str, scaled: bool) -> tuple[Array, 
         x, y = numpy.append(x, [end, numpy.nextafter(end, numpy.inf)]), numpy.append(y, [y[-1], 0.0])
     if column not in SCORE:
         x, y = _thinned(x), _thinned(y)
-    last = numpy.append(numpy.diff(x) > 0, True)
-    return x[last], y[last]
+    last = numpy.append(x[1:] > x[:-1], True)
+    return (x, y) if last.all() else (x[last], y[last])
 
 
 def _thinned(column: Array) -> Array:
     """Means of so many neighbours that about `PARTS` are left: what is asked of a probe is its course, not its noise."""
-    starts = numpy.arange(0, len(column), -(-len(column) // PARTS))
-    return numpy.add.reduceat(column, starts) / numpy.diff(numpy.append(starts, len(column)))
+    starts, sizes = _parts(len(column))
+    return numpy.add.reduceat(column, starts) / sizes
+
+
+@cache
+def _parts(length: int) -> tuple[NDArray[numpy.int64], NDArray[numpy.int64]]:
+    """Where each of the parts of a column begins, and how long it is."""
+    starts = numpy.arange(0, length, -(-length // PARTS))
+    return starts, numpy.diff(numpy.append(starts, length))
 
 
 def _grid(places: Sequence[Array]) -> Array:

@@ -58,8 +58,11 @@ def panels(report: Report, board: Board) -> list[Panel]:
     ]
 
 
-def bands(report: Report, place: int) -> list[tuple[tuple[str, tuple[str, ...], str], Band | None]]:
-    """Every curve of one board: key of the entry, columns and axis, then the curve."""
+Bands = list[tuple[tuple[str, tuple[str, ...], str], Band | None]]  # key of the entry, columns and axis, then the curve
+
+
+def bands(report: Report, place: int) -> Bands:
+    """Every curve of one board."""
     board = report.boards[place]
     wanted = [(entry, panel.columns, axis) for entry in board.entries if entry.trials for panel in PANELS for axis in report.axes(board)]
     return [((entry.key, columns, axis), report.curve(board, entry, columns, axis)) for entry, columns, axis in wanted]

@@ -72,4 +72,6 @@ def draw(report: Report, job: Job) -> Picture | Missing:
     if figure is None:
         return Missing(kind.caption, title, kind.nothing)
     identity = name if board is None else f"{name}-{anchor(board).removeprefix('board-')}"
-    return Picture(name, title, identity, kind.caption, kind.more, theme.svg(figure, identity), theme.image(figure, identity))
+    png = theme.image(figure, identity)
+    figure.set_layout_engine("none")  # its parts have found their places, which takes as long as all the rest
+    return Picture(name, title, identity, kind.caption, kind.more, theme.svg(figure, identity), png)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bench import files, trials
 from bench.board import facts, markdown
+from bench.board.leaderboard import Row, Tested, assembled
 from bench.errors import MissingError, unknown
 from bench.report import data, tables
 from bench.report.data import Report
@@ -30,8 +31,8 @@ def write(results: Path, out: Path, repeat: Repeat, wanted: Sequence[str] = ()) 
     report = Report.of(found)
     if wanted:
         report, found = _only(report, found, wanted)
+    _work_out(report)
     boards, together = [report.leaderboard(board) for board in report.boards], [] if wanted else report.aggregates()
-    _curves(report)
     jobs: list[Repeat | pictures.Job] = [repeat, *pictures.jobs(report)]
     done = spread(report, _made, jobs)
     known = next(one for one in done if isinstance(one, dict))
@@ -53,11 +54,17 @@ def write(results: Path, out: Path, repeat: Repeat, wanted: Sequence[str] = ()) 
     return [out / name for name in content]
 
 
-def _curves(report: Report) -> None:
-    """Works out every curve, a process for each board."""
-    for board, found in zip(report.boards, spread(report, curves.bands, range(len(report.boards))), strict=True):
-        for (key, columns, axis), band in found:
+def _work_out(report: Report) -> None:
+    """Puts every leaderboard and every curve into the report's memory, a process for each board."""
+    for board, (rows, tests, bands) in zip(report.boards, spread(report, _of_board, range(len(report.boards))), strict=True):
+        report.memory["leaderboard", board.name] = assembled(board, rows, tests)
+        for (key, columns, axis), band in bands:
             report.memory["curve", board.name, key, columns, axis] = band
+
+
+def _of_board(report: Report, place: int) -> tuple[tuple[Row, ...], tuple[Tested, ...], curves.Bands]:
+    table = report.leaderboard(report.boards[place])
+    return table.rows, table.tests, curves.bands(report, place)
 
 
 def _made(report: Report, job: Repeat | pictures.Job) -> Commands | Picture | Missing:
