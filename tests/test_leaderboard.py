@@ -292,6 +292,17 @@ def test_an_aggregate_holds_those_that_have_runs_everywhere(tmp_path: Path) -> N
     assert ppo.iqm.low < ppo.iqm.value < ppo.iqm.high and grpo.iqm.low >= 0
 
 
+def test_an_aggregate_of_returns_may_leave_the_scale(tmp_path: Path) -> None:
+    """Below random actions, and above what is known to be reached."""
+    for task, finals in (("cartpole", [1.0, 1.1, 1.2]), ("pendulum", [-0.3, -0.2, -0.4])):
+        seeds(tmp_path, "ppo", finals, task, tier="control")
+        seeds(tmp_path, "a2c", [final / 2 for final in finals], task, tier="control")
+    (one,) = aggregates(boards(trials.read(tmp_path)))
+    assert (one.kind, one.boards) == ("Gymnasium", ("cartpole", "pendulum"))
+    ppo = next(row for row in one.rows if row.label == "ppo")
+    assert ppo.mean.value == pytest.approx(0.4) and ppo.gap.value == pytest.approx((0.0 + 1.3) / 2) and ppo.gap.known
+
+
 def test_an_aggregate_takes_one_protocol_of_a_task_and_no_scores_without_a_scale(tmp_path: Path) -> None:
     board(tmp_path, {"grpo": 0.7, "ppo": 0.5}, tasks=("last_digit", "countdown"))
     board(tmp_path, {"grpo": 0.7, "ppo": 0.5}, seeds=range(2), budget=500)

@@ -14,6 +14,7 @@ from bench.board.scores import FloatArray, scores
 from bench.stats.aggregate import iqm, mean, optimality_gap
 from bench.stats.bootstrap import bootstrap
 from bench.stats.intervals import Interval
+from bench.stats.standard_error import Statistic
 
 MOST = 12  # tables of a kind up to which every choice of them is looked at
 SAMPLES = 10_000
@@ -101,17 +102,19 @@ def _chosen(usable: dict[str, dict[str, FloatArray]]) -> list[str]:
 def _missing(boards: Sequence[Board], usable: dict[str, dict[str, FloatArray]], labels: Sequence[str]) -> list[str]:
     """The entries with runs on some of the boards that are not among `labels`, each with where it lacks them."""
     known = sorted({entry.label for board in boards for entry in board.entries if entry.trials} - set(labels))
-    lacking = {label: [board.name for board in boards if label not in usable[board.name]] for label in known}
-    return [f"{label}: fewer than two seeds on {', '.join(names)}" for label, names in lacking.items()]
+    lacking: dict[str, list[str]] = {}
+    for label in known:
+        where = ", ".join(board.name for board in boards if label not in usable[board.name])
+        lacking.setdefault(where, []).append(label)
+    return [f"{', '.join(labels)}: fewer than two seeds on {where}" for where, labels in lacking.items()]
 
 
 def _overall(label: str, held: list[FloatArray], kind: str) -> Overall:
-    within = (0.0, 1.0) if kind in ("tiny", "full") else None  # scores on Gymnasium may leave their scale
+    shares = kind in ("tiny", "full") and all(bool(((task >= 0) & (task <= 1)).all()) for task in held)  # returns may leave their scale
 
-    def interval(name: str, statistic: object) -> Interval:
-        rng = numpy.random.default_rng([*f"aggregate:{kind}:{label}:{name}".encode()])
-        return bootstrap(held, statistic, rng, SAMPLES, 1 - ALPHA, within=within)  # type: ignore[arg-type]
+    def interval(statistic: Statistic) -> Interval:
+        rng = numpy.random.default_rng([*f"aggregate:{kind}:{label}:{statistic.__name__}".encode()])
+        return bootstrap(held, statistic, rng, SAMPLES, 1 - ALPHA, within=(0.0, 1.0) if shares else None)
 
-    gap = interval("optimality_gap", optimality_gap)
     runs = sum(len(task) for task in held)
-    return Overall(label, label.partition(" ")[0] in CONTROLS, runs, interval("iqm", iqm), interval("mean", mean), gap)
+    return Overall(label, label.partition(" ")[0] in CONTROLS, runs, interval(iqm), interval(mean), interval(optimality_gap))
