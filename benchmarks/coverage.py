@@ -1,6 +1,6 @@
 """How often intervals hold the truth, by simulation in worlds whose truth is known. 95 % is promised.
 
-    python benchmarks/coverage.py                   every row, 2000 experiments each
+    python benchmarks/coverage.py                   every row, 2000 experiments each: five CPU-minutes
     python benchmarks/coverage.py --only two-level --experiments 10000
 
 Prints, for each world, the coverage of our default, the share of experiments in which the truth lay below and above it, and beside it the
