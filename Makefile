@@ -14,7 +14,7 @@ CORE := $(VENV)/.core
 DEV := $(VENV)/.dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow check format lint types contracts tidy gpu oracle
+.PHONY: help demo test slow check format lint types contracts tidy board gpu oracle
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,12 @@ tidy: $(DEV) ## let ruff mend format and lint
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# A test holds README and pictures equal to results/board. To add runs: `bench pack --results results results/board`, then this.
+board: $(DEV) ## the README's leaderboard and pictures, from the runs in results/board
+	$(BIN)/bench leaderboard --results results/board --readme README.md
+	$(BIN)/bench plot learning_curves --results results/board --table gsm8k-tiny --out docs/pictures/learning_curves.svg
+	$(BIN)/bench plot aggregates --results results/board --out docs/pictures/aggregates.svg
+
 # Uses the machine's own Python with its CUDA build of torch, straight from the checkout: no virtual environment, nothing installed. The
 # project's pytest settings and conftest are left out, for they want a newer pytest and hypothesis.
 gpu: ## GPU tests and measurements, with PYTHON as it is
@@ -70,7 +76,7 @@ $(CORE): pyproject.toml constraints.txt
 	@touch $@
 
 $(DEV): $(CORE)
-	$(INSTALL) -e ".[dev,full,box2d,mujoco,offline]"
+	$(INSTALL) -e ".[dev,full,box2d,mujoco,offline,track]"
 	@touch $@
 
 # verl's metadata asks for an older transformers than ours; what it needs of the rest is in the extra.

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from bench.commands import compare, look, make, plot, report, train
+from bench.commands import compare, exchange, look, make, plot, report, sweep, train, tune
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -19,21 +19,13 @@ app = typer.Typer(
 )
 
 for command in (
-    train.run,
-    train.resume,
-    look.ls,
-    look.check,
-    make.pretrain,
-    make.collect,
-    look.doctor,
-    report.report,
-    compare.leaderboard,
-    plot.plot,
-    compare.compare,
-    compare.verify,
-    compare.pack,
+    *(train.run, train.resume, sweep.sweep, tune.tune),
+    *(compare.leaderboard, compare.compare, compare.verify, compare.pack, report.report, plot.plot),
+    *(look.ls, look.check, look.doctor, make.pretrain, make.collect),
 ):
     app.command()(command)
+app.command("import")(exchange.import_)
+app.command()(exchange.export)
 
 
 def main() -> NoReturn:

@@ -106,6 +106,16 @@ class RewardSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ImportedSettings:
+    """What the log of another library tells of how it trained; what it does not tell is not made up."""
+
+    library: str  # that wrote the log
+    unit: str  # what the budget counts
+    score: str = ""  # what is taken as the held-out score, by the log's own name, or held-out; empty: nothing
+    lr: float | None = None  # where it stayed the same
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunSpec:
     """One run. Two specs with the same `run_id` give the same curve on the same machine and versions, beside the same other seeds."""
 
@@ -116,7 +126,7 @@ class RunSpec:
     model: Choice  # settings hold the digest of the weights, so another base is another run
     seed: int
     budget: int  # completions generated for training, those of a reward model included; the last rollout batch may go beyond
-    train: TrainSettings | ControlSettings = TrainSettings()
+    train: TrainSettings | ControlSettings | ImportedSettings = TrainSettings()
     reward: Choice = Choice("verifier")  # what pays for a completion: the task's verifier, or a model that is trained first
 
     @property
@@ -136,6 +146,8 @@ class RunSpec:
     @property
     def unit(self) -> str:
         """What the budget counts."""
+        if isinstance(self.train, ImportedSettings):
+            return self.train.unit
         if isinstance(self.train, TrainSettings):
             return "samples"
         return "gradient steps" if isinstance(self.train, control_settings.LogSettings) else "environment steps"
@@ -144,7 +156,7 @@ class RunSpec:
     def from_json(cls, data: dict[str, Any]) -> RunSpec:
         """The inverse of `dataclasses.asdict`."""
         choices = {k: Choice(**data[k]) for k in ("algorithm", "task", "sampler", "model", "reward") if k in data}
-        kinds = (TrainSettings, *control_settings.KINDS)
+        kinds = (TrainSettings, ImportedSettings, *control_settings.KINDS)
         kind = next((kind for kind in kinds if {f.name for f in dataclasses.fields(kind)} == set(data["train"])), TrainSettings)
         return cls(**choices, tier=data["tier"], seed=data["seed"], budget=data["budget"], train=build(kind, "train", data["train"]))
 

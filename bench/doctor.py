@@ -36,7 +36,8 @@ EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {  # extra: the modules it brin
     "box2d": (("Box2D",), "Box2D tasks"),
     "offline": (("minari",), "logged data sets"),
     "math": (("math_verify",), "comparison of mathematical expressions"),
-    "track": (("tensorboard", "wandb"), "experiment trackers"),
+    "track": (("tensorboard", "wandb"), "experiment trackers, and logs of TensorBoard"),
+    "trackio": (("trackio",), "another tracker"),
     "ray": (("ray",), "sweeps over several machines"),
 }
 HUB_SECONDS = 2.0

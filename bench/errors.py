@@ -4,6 +4,7 @@ BenchError
 |- ConfigError      a name, value or pairing that cannot work (also a ValueError)
 |- MissingError     something to install, download or make first
 |- StoreError       the results folder cannot be read or written as asked
+|  `- BusyError     another process is writing this run
 `- DivergedError    training left the finite numbers
 """
 
@@ -27,6 +28,10 @@ class MissingError(BenchError):
 
 class StoreError(BenchError):
     """The results folder cannot be read or written as asked."""
+
+
+class BusyError(StoreError):
+    """Another process is writing this run."""
 
 
 class DivergedError(BenchError):

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from bench.errors import StoreError
+from bench.errors import BusyError, StoreError
 
 PACKED = ".gz"  # ends the name of a compressed file
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -138,7 +138,7 @@ class Lock:
     """An exclusive lock on a folder's `lock` file. The system releases it when the process ends, however it ends."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises StoreError, naming the holder, where another process has it."""
+        """Raises BusyError, naming the holder, where another process has it."""
         self._number = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         for attempt in range(10):
             try:
@@ -149,7 +149,7 @@ class Lock:
                     holder = os.pread(self._number, 200, 0).decode(errors="replace").strip() or "another process"
                     os.close(self._number)
                     message = f"run {folder.name} is being written by {holder}; wait for it or choose another seed"
-                    raise StoreError(message) from None
+                    raise BusyError(message) from None
                 time.sleep(0.03)
         _held.add(self._number)
         os.ftruncate(self._number, 0)

@@ -24,7 +24,7 @@ class Judged:
 @dataclass(frozen=True)
 class Record:
     """The state of a run after `step` rollout batches, or so many evenly spaced intervals on Gymnasium. Counts are cumulative and
-    include what a rule discarded."""
+    include what a rule discarded. In a run that was imported, what the log did not tell is None."""
 
     step: int
     samples: int  # completions generated for training; environment steps on Gymnasium, gradient steps on a log

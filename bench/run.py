@@ -65,16 +65,23 @@ def _alone(spec: RunSpec, store: RunStore, observe: Callable[[RunSpec, Record], 
         torch.set_num_threads(1)  # small matrices; and the same bits whatever the machine's number of cores
     path = store.finished(spec)
     if path is not None:
-        for record in read_records(path):
-            observe(spec, record)
+        _show(spec, path, observe)
         return path, []
     with Work(spec) as work, store.open(spec, provenance()) as folder:
+        if folder.finished:  # by another process, while this one loaded the model
+            _show(spec, folder.path, observe)
+            return folder.path, folder.warnings
         try:
             _go_on(spec, folder, work, lambda record: observe(spec, record))
         except DivergedError as error:
             folder.fail("diverged", str(error))
             raise
         return folder.path, folder.warnings
+
+
+def _show(spec: RunSpec, path: Path, observe: Callable[[RunSpec, Record], None]) -> None:
+    for record in read_records(path):
+        observe(spec, record)
 
 
 def _go_on(spec: RunSpec, folder: RunFolder, work: Work, observe: Callable[[Record], None]) -> None:

@@ -1,4 +1,7 @@
-"""The results folder: `<table>/<algorithm>/<run_id>/` holds one run. Nothing else touches it."""
+"""The results folder: `<table>/<algorithm>/<run_id>/` holds one run. Nothing else touches it.
+
+`tuning/` in it is another results folder, which holds what settings were chosen by.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,14 +19,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from bench import checkpoint as checkpoints
 from bench import files
 from bench.config import RunSpec
-from bench.errors import StoreError, unknown
+from bench.errors import BusyError, StoreError, unknown
 from bench.record import Record
-from bench.run_folder import COLUMNS, FIELDS, LOGS, SAMPLES, RunFolder, check_whole, read_failure, read_records, read_summary
+from bench.run_folder import COLUMNS, FIELDS, LOGS, SAMPLES, Failure, RunFolder, check_whole, read_failure, read_records, read_summary
 
 if TYPE_CHECKING:
     import pandas
 
 State = Literal["finished", "running", "stopped", "failed", "broken"]
+TUNING = "tuning"  # folder in which `bench tune` keeps a results folder of its own: its runs are no results
 FILTERS = ("table", "algorithm", "task", "tier", "sampler", "model", "seed", "run_id", "state")
 
 
@@ -57,13 +62,17 @@ class RunStore:
         """`reserve`: free bytes without which no run is opened."""
         self.root, self.reserve = Path(root), reserve
 
+    def folder(self, spec: RunSpec) -> Path:
+        """Where its run is, or would be."""
+        return self.root / spec.table / spec.algorithm.name / spec.run_id
+
     def open(self, spec: RunSpec, provenance: dict[str, Any]) -> RunFolder:
         """The run's folder, made if it is new. The caller closes it.
 
         Raises StoreError for a folder that cannot be written, too little free space, a run that another process is writing, or a
         folder that holds another specification.
         """
-        folder = self.root / spec.table / spec.algorithm.name / spec.run_id
+        folder = self.folder(spec)
         wanted = json.loads(json.dumps(asdict(spec)))
         with files.guarded(folder):
             self.check()
@@ -82,18 +91,30 @@ class RunStore:
 
     def finished(self, spec: RunSpec) -> Path | None:
         """The folder of the run with this specification, if it has ended."""
-        folder = self.root / spec.table / spec.algorithm.name / spec.run_id
+        folder = self.folder(spec)
         return folder if read_summary(folder) is not None else None
 
+    def info(self, spec: RunSpec) -> RunInfo | None:
+        """What is known of the run with this specification; None before it has begun."""
+        folder = self.folder(spec)
+        return _inspect(folder) if folder.is_dir() else None
+
+    def fail(self, spec: RunSpec, kind: Failure, error: str) -> None:
+        """Marks a run whose process could not do so itself; nothing where it never began, is finished, or is another's by now."""
+        folder = self.folder(spec)
+        with suppress(BusyError, FileNotFoundError), RunFolder(folder, spec, files.Lock(folder)) as run:
+            if not run.finished:
+                run.fail(kind, error)
+
     def check_free(self, spec: RunSpec) -> None:
-        """Raises StoreError for a run that another process is writing."""
-        folder = self.root / spec.table / spec.algorithm.name / spec.run_id
+        """Raises BusyError for a run that another process is writing."""
+        folder = self.folder(spec)
         if folder.exists():
             files.Lock(folder).release()
 
     def opened_with(self, spec: RunSpec) -> dict[str, Any] | None:
         """The facts with which a run was last opened that something is saved of; None for others. Raises StoreError for a broken folder."""
-        folder = self.root / spec.table / spec.algorithm.name / spec.run_id
+        folder = self.folder(spec)
         if not checkpoints.steps(folder / "checkpoint"):
             return None
         held = _read_spec(folder)
@@ -108,7 +129,9 @@ class RunStore:
         for name in wanted:
             if name not in FILTERS:
                 raise unknown("filter", name, FILTERS)
-        return [info for info in map(_inspect, folders(self.root)) if _matches(info, wanted)]
+        named = (wanted.get("table"), wanted.get("algorithm"))
+        found = [path for path in folders(self.root) if all(x in (None, y) for x, y in zip(named, path.parts[-3:-1], strict=True))]
+        return [info for info in map(_inspect, found) if _matches(info, wanted)]
 
     def find(self, prefix: str) -> RunInfo:
         """The one run whose id begins so. Raises ConfigError for none, StoreError for several."""

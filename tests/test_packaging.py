@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PACKAGES = {"algorithms", "bench", "tasks"}
 OTHER_NAMES = {"datasets": "full", "vllm": "vllm", "math_verify": "math", "minari": "offline"}  # modules that only an extra brings
+OTHER_NAMES |= {"tensorboard": "track", "wandb": "track", "trackio": "trackio"}
 DEVELOPERS_TOOLS = {"hatchling", "hypothesis", "import-linter", "mypy", "pytest", "ruff"}
 
 
@@ -80,7 +81,7 @@ def _imported(path: Path) -> set[str]:
 
 def test_constraints_pin_all_that_the_tests_run_with() -> None:
     pins = _pins()
-    wanted = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["full"], *PROJECT["optional-dependencies"]["dev"]]
+    wanted = [*PROJECT["dependencies"], *(line for extra in ("full", "track", "dev") for line in PROJECT["optional-dependencies"][extra])]
     for requirement in map(Requirement, wanted):
         assert requirement.specifier.contains(pins[normal(requirement.name)]), requirement
     assert pins["torch"] == "2.13.0"  # no local label: the CPU and the CUDA build both meet it

@@ -13,7 +13,7 @@ from bench import files
 from bench.trials import Trial
 
 COLUMNS = ("eval_score", "eval/return", "samples")  # of a curve that grouping and scoring look at
-EVALUATION = ("eval_split", "eval_problems", "eval_completions", "eval_episodes", "eval_points", "limit")
+EVALUATION = ("eval_split", "eval_problems", "eval_completions", "eval_episodes", "eval_points", "limit", "unit", "score")
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,9 @@ class Board:
 
     @cached_property
     def unit(self) -> str:
-        """What the budget counts: samples, environment steps or gradient steps."""
+        """What the budget counts: samples, environment steps or gradient steps; of imported runs, what they say."""
+        if "unit" in self.protocol:
+            return str(self.protocol["unit"])
         if self.protocol["tier"] != "control":
             return "samples"
         return "gradient steps" if "log" in str(self.protocol["sampler"]) else "environment steps"
@@ -57,8 +59,8 @@ class Board:
     def scaled(self) -> bool:
         """Whether scores lie on a scale that means the same on every board: 0 nothing or random actions, 1 all right or known to be
         reached."""
-        if self.protocol["tier"] != "control":
-            return self.protocol["tier"] in ("tiny", "full")
+        if self.protocol["tier"] in ("tiny", "full"):
+            return True
         trials = [trial for entry in self.entries for trial in entry.trials]
         return any(trial.last("eval_score") != trial.last("eval/return") for trial in trials if "eval/return" in trial.curve)
 

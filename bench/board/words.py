@@ -117,7 +117,11 @@ def _ties(table: Table) -> list[str]:
 def _power(table: Table) -> list[str]:
     smallest = table.smallest
     said = "Smallest difference that these runs would have shown in four of five experiments"
-    return [] if math.isnan(smallest) else [f"{said}: {number(smallest)} (the median pair, Holm's first step)."]
+    if math.isnan(smallest):
+        return []
+    if table.board.scaled and smallest >= 1:
+        return ["With these seeds no difference that scores can have would have shown in four of five experiments."]
+    return [f"{said}: {number(smallest)} (the median pair, Holm's first step)."]
 
 
 def _seeds(table: Table) -> list[str]:

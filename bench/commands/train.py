@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.commands.options import AsJson, Results
+from bench.commands.options import AsJson, Results, Track
 
 if TYPE_CHECKING:
     from bench.config import RunSpec
     from bench.record import Record
     from bench.store import RunStore
+    from bench.tracking.observer import Tracking
 
 
 def run(
@@ -35,6 +37,7 @@ def run(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="PART.NAME=VALUE with algo, task, sampler, train or reward as part.")
     ] = None,
+    track: Track = None,
     results: Results = Path("results"),
     as_json: AsJson = False,
 ) -> None:
@@ -64,32 +67,41 @@ def run(
     if not tier and spec.tier == "tiny":
         why = "No GPU found" if "full" in load("tasks", task).tiers else f"{task} has one tier"
         print(f"{why}: tiny tier, a small model on the CPU. Results are filed as {spec.table}.", file=sys.stderr if as_json else sys.stdout)
-    _train(specs, RunStore(results), as_json)
+    _train(specs, RunStore(results), as_json, track or ())
 
 
 def resume(
-    run: Annotated[str, typer.Argument(help="Run id, or its first digits.")], results: Results = Path("results"), as_json: AsJson = False
+    run: Annotated[str, typer.Argument(help="Run id, or its first digits.")],
+    track: Track = None,
+    results: Results = Path("results"),
+    as_json: AsJson = False,
 ) -> None:
     """Continue a run that was stopped, by its id."""
-    from bench.errors import StoreError
+    from bench.config import ImportedSettings
+    from bench.errors import ConfigError, StoreError
     from bench.store import RunStore
 
     store = RunStore(results)
     info = store.find(run)
     if info.spec is None:
         raise StoreError(info.error or f"{info.folder} is broken")
-    _train([info.spec], store, as_json)
+    if isinstance(info.spec.train, ImportedSettings):
+        raise ConfigError(f"{info.folder} was imported from a log of {info.spec.train.library}; continue it there, and import it again")
+    _train([info.spec], store, as_json, track or ())
 
 
-def _train(specs: list[RunSpec], store: RunStore, as_json: bool) -> None:
+def _train(specs: list[RunSpec], store: RunStore, as_json: bool, track: Sequence[str]) -> None:
+    from bench.tracking.observer import Tracking
+
     try:
-        _execute(specs, store, as_json)
+        with Tracking(track, store, lambda text: print(f"bench: {text}", file=sys.stderr)) as tracking:
+            _execute(specs, store, as_json, tracking)
     except KeyboardInterrupt:
         print("\nbench: stopped; the same command continues from the last checkpoint", file=sys.stderr)
         raise typer.Exit(130) from None
 
 
-def _execute(specs: list[RunSpec], store: RunStore, as_json: bool) -> None:
+def _execute(specs: list[RunSpec], store: RunStore, as_json: bool, tracking: Tracking) -> None:
     from rich.console import Console
 
     from bench.report.curve import draw
@@ -103,7 +115,7 @@ def _execute(specs: list[RunSpec], store: RunStore, as_json: bool) -> None:
             named = {"seed": spec.seed} if many else {}
             print(json.dumps(named | {k: v for k, v in asdict(record).items() if k != "items"}), flush=True)
 
-        for spec, result in zip(specs, execute_seeds(specs, store, show), strict=True):
+        for spec, result in zip(specs, execute_seeds(specs, store, tracking.beside(show)), strict=True):
             print(
                 json.dumps(
                     ({"seed": spec.seed} if many else {})
@@ -115,7 +127,7 @@ def _execute(specs: list[RunSpec], store: RunStore, as_json: bool) -> None:
     seeds = f"seed {spec.seed}, run {spec.run_id}" if len(specs) == 1 else f"seeds {', '.join(str(s.seed) for s in specs)}"
     console.print(f"[bold]{spec.algorithm.name}[/] on {spec.table}, {spec.budget} {spec.unit}, {seeds}", highlight=False)
     with Live(console, specs) as live:
-        results = execute_seeds(specs, store, live.observe)
+        results = execute_seeds(specs, store, tracking.beside(live.observe))
     for spec, result in zip(specs, results, strict=True):
         picture = result.folder / "curve.png"
         warnings = list(result.warnings)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bench.errors import ConfigError
+
+FOLDER = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -20,11 +23,11 @@ class Recipe:
     pretrain: dict[str, Any] = field(default_factory=dict)
 
 
-def recipe(task: str, tier: str, algorithm: str = "") -> Recipe:
+def recipe(task: str, tier: str, algorithm: str = "", folder: Path = FOLDER) -> Recipe:
     """The recipe for one rule: `<tier>.toml`, over it `<task>-<tier>.toml`. Raises ConfigError for a file that cannot be read."""
     budget, train, settings, pretrain = Recipe.budget, dict[str, Any](), dict[str, Any](), dict[str, Any]()
     for name in (tier, f"{task}-{tier}"):
-        held = _read(Path(__file__).parent / f"{name}.toml")
+        held = _read(folder / f"{name}.toml")
         own = dict(held.get("algorithms", {}).get(algorithm, {}))
         train |= held.get("train", {}) | own.pop("train", {})
         settings |= own
@@ -38,3 +41,14 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text()) if path.exists() else {}
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not TOML ({error}); mend it or install bench again") from error
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """By algorithm, the grid, the seeds and every run's score from which `bench tune` chose a recipe's values; empty where it chose none.
+
+    The values of `<name>.toml` have theirs in `provenance/<name>.json`. Raises ConfigError for a file that cannot be read.
+    """
+    try:
+        return dict(json.loads(path.read_bytes())) if path.exists() else {}
+    except ValueError as error:
+        raise ConfigError(f"{path} is not JSON ({error}); mend it or remove it") from error

@@ -55,7 +55,8 @@ def verdict(found: Table) -> list[str]:
 def _lead(best: Row, ranked: int) -> str:
     score = words.interval(best.score)
     if not best.ties:
-        return f"{best.label} leads with {score}, better than each of the other {ranked - 1}."
+        others = "the other one" if ranked == 2 else f"each of the {words.count(ranked - 1, 'other')}"
+        return f"{best.label} leads with {score}, better than {others}."
     if len(best.ties) == ranked - 1:
         return f"No entry can be told from any other; the highest score is that of {best.label}, {score}."
     return f"{best.label} has the highest score, {score}, but these runs cannot tell it from {words.listed(best.ties)}."

@@ -1,0 +1,1 @@
+"""Logs of other libraries in, files for other libraries out."""

@@ -1,0 +1,1 @@
+"""Runs shown in TensorBoard, Weights & Biases and Trackio, as they go on. The run folder stays what counts."""

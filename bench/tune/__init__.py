@@ -1,0 +1,1 @@
+"""Choosing settings: an equal grid for every algorithm, on a split and seeds of which nothing is reported."""
