@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from bench.config import RunSpec
 from bench.errors import DivergedError, StoreError
 from bench.store import RunStore
 from bench.sweep.events import Event
+from bench.sweep.jobs import Job
 from bench.sweep.work import perform
 
 FAULTY = '''
@@ -155,3 +157,17 @@ def test_the_seeds_beside_one_that_diverges_go_on(tmp_path: Path, monkeypatch: p
     assert asked == [[0, 1, 2, 3], [0, 2, 3], [0, 2]]
     seeds = {spec.run_id: spec.seed for spec in job.specs}
     assert [(event.kind, seeds[event.run]) for event in told] == [("diverged", 1), ("diverged", 3), ("finished", 0), ("finished", 2)]
+
+
+def test_a_sweep_shows_its_runs_to_trackers_and_goes_on_without_one_that_fails(tmp_path: Path) -> None:
+    """In this process, where TensorBoard's folder of the second run is a file."""
+    jobs = [replace(job, track=("tensorboard",)) for job in planned(algo="gspo")]
+    assert Job.from_json(jobs[0].to_json()) == jobs[0]
+    store, told = RunStore(tmp_path, 0), list[Event]()
+    perform(jobs[0], store, told.append)
+    first, second = (store.folder(job.specs[0]) for job in jobs)
+    assert list((first / "tensorboard").rglob("events.*")) and told[-1].kind == "finished" and not told[-1].reason
+    store.open(jobs[1].specs[0], {}).close()
+    (second / "tensorboard").write_text("in the way")
+    perform(jobs[1], store, told.append)
+    assert told[-1].kind == "finished" and "--track tensorboard failed" in told[-1].reason

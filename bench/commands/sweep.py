@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.commands.options import AsJson, Results
+from bench.commands.options import AsJson, Results, Track
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -56,6 +56,7 @@ def sweep(
     ] = False,
     slurm: Annotated[Path | None, typer.Option(help="Write a Slurm array script there instead of running.")] = None,
     only: Annotated[str, typer.Option(help="Of a file of jobs beside such a script, the lines to run: 0, or 0,100,200.")] = "",
+    track: Track = None,
     results: Results = Path("results"),
     as_json: AsJson = False,
 ) -> None:
@@ -76,7 +77,7 @@ def sweep(
             raise ConfigError("--only picks lines from a file of jobs: give --file, as `bench sweep --slurm` names it, and nothing else")
         found = _picked(all_jobs.read(file), only)
     else:
-        found = _jobs(given, file, as_json)
+        found = _tracked(_jobs(given, file, as_json), track or ())
     hire, count = crew(found, store, executor, ray_address, workers)
     if slurm is not None:
         from bench.slurm import write
@@ -100,6 +101,17 @@ def _jobs(given: dict[str, Any], file: Path | None, as_json: bool) -> list[Job]:
             told = {"event": "skipped", "algorithm": each.label, "task": each.task, "reason": each.reason}
             print(json.dumps(told) if as_json else f"skipped: {each.label} on {each.task}: {each.reason}", flush=True)
     return jobs(each for each in found if isinstance(each, Cell))
+
+
+def _tracked(jobs: list[Job], track: Sequence[str]) -> list[Job]:
+    """The jobs with their trackers, each of which is known to be installed."""
+    from dataclasses import replace
+
+    from bench.tracking.observer import tracker
+
+    for name in track:
+        tracker(name)
+    return [replace(job, track=tuple(track)) for job in jobs]
 
 
 def _picked(jobs: list[Job], only: str) -> list[Job]:

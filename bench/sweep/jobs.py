@@ -19,6 +19,7 @@ class Job:
 
     label: str
     specs: tuple[RunSpec, ...]
+    track: tuple[str, ...] = ()  # experiment trackers that show it as well
 
     @property
     def gpu(self) -> bool:
@@ -38,13 +39,13 @@ class Job:
 
     def to_json(self) -> str:
         """One line."""
-        return json.dumps({"label": self.label, "specs": [asdict(spec) for spec in self.specs]})
+        return json.dumps({"label": self.label, "specs": [asdict(spec) for spec in self.specs], "track": self.track})
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Job:
         """The inverse of `to_json`."""
         held = json.loads(text)
-        return cls(held["label"], tuple(RunSpec.from_json(spec) for spec in held["specs"]))
+        return cls(held["label"], tuple(RunSpec.from_json(spec) for spec in held["specs"]), tuple(held.get("track", ())))
 
 
 def jobs(cells: Iterable[Cell]) -> list[Job]:

@@ -28,7 +28,7 @@ def perform(job: Job, store: RunStore, tell: Tell) -> None:
     while left:
         latest: dict[str, Event] = {}
         try:
-            _execute(left, store, tell, latest)
+            _execute(left, job.track, store, tell, latest)
             return
         except DivergedError as error:
             gone = next(spec for spec in left if error.seed in (None, spec.seed))
@@ -61,8 +61,9 @@ def _ended(spec: RunSpec, store: RunStore, tell: Tell) -> bool:
     return False
 
 
-def _execute(specs: list[RunSpec], store: RunStore, tell: Tell, latest: dict[str, Event]) -> None:
+def _execute(specs: list[RunSpec], track: Sequence[str], store: RunStore, tell: Tell, latest: dict[str, Event]) -> None:
     from bench.run import execute_seeds
+    from bench.tracking.observer import Tracking
 
     for spec in specs:
         store.check_free(spec)
@@ -73,8 +74,12 @@ def _execute(specs: list[RunSpec], store: RunStore, tell: Tell, latest: dict[str
         latest[spec.run_id] = Event("record", spec.run_id, record.samples, score, record.seconds)
         tell(latest[spec.run_id])
 
-    for spec, result in zip(specs, execute_seeds(specs, store, observe), strict=True):
-        tell(Event("finished", spec.run_id, *_last(result.records), reason="; ".join([*result.warnings, *_doubts(result.records)])))
+    lost: list[str] = []  # trackers that failed
+    with Tracking(track, store, lost.append) as tracking:
+        results = execute_seeds(specs, store, tracking.beside(observe))
+    for spec, result in zip(specs, results, strict=True):
+        doubts = [*result.warnings, *_doubts(result.records), *lost]
+        tell(Event("finished", spec.run_id, *_last(result.records), reason="; ".join(doubts)))
 
 
 def _doubts(records: list[Record]) -> list[str]:
