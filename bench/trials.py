@@ -8,7 +8,7 @@ import os
 from collections.abc import Collection, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ import numpy
 import orjson
 from numpy.typing import NDArray
 
-from bench import files
+from bench import files, registry
 from bench.errors import StoreError
+from bench.metrics.base import RunMetric
 from bench.record import Items
 from bench.run_folder import CURVE, FIELDS, ITEMS, SAMPLES, TIMES, TIMING, check_whole, read_failure, read_items, read_summary
 from bench.store import State, folders
@@ -42,6 +43,7 @@ class Trial:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     failure: str | None = None  # diverged, error, memory or killed
     fault: str | None = None  # why it failed or is broken, in a sentence
+    numbers: Mapping[str, float] = field(default_factory=dict)  # by name, of the metrics asked for that take one run; NaN: undefined
 
     @property
     def diverged(self) -> bool:
@@ -76,22 +78,24 @@ class Trial:
         return files.lines(self.folder / SAMPLES)
 
 
-def read(root: Path, columns: Collection[str] | None = None, workers: int = 0) -> list[Trial]:
+def read(root: Path, columns: Collection[str] | None = None, workers: int = 0, metrics: Collection[str] = ()) -> list[Trial]:
     """Every run under a results folder, sorted by folder; those that cannot be read come as broken ones, with the reason.
 
     `columns`: those of the curve to keep, all of them by default; `budget` and `diverged` (0 or 1) are the same in every row.
-    `workers`: processes to read with; 0: as many as there are cores, where there are many runs.
+    `workers`: processes to read with; 0: as many as there are cores, where there are many runs. `metrics`: names of metrics that take one
+    run; they are worked out where the curve is read, so that columns only they need are not kept.
     """
     found = folders(root)
-    wanted = None if columns is None else frozenset(columns)
+    one = partial(_trial, columns=None if columns is None else frozenset(columns), metrics=tuple(metrics))
     workers = workers or (len(os.sched_getaffinity(0)) if len(found) >= MANY else 1)
     if workers == 1:
-        return [_trial(folder, wanted) for folder in found]
+        return [one(folder) for folder in found]
     with ProcessPoolExecutor(workers, get_context("forkserver"), gc.disable) as pool:  # what they make has no cycles, and they end soon
-        return list(pool.map(partial(_trial, columns=wanted), found, chunksize=50))
+        return list(pool.map(one, found, chunksize=50))
 
 
-def _trial(folder: Path, columns: frozenset[str] | None) -> Trial:
+def _trial(folder: Path, columns: frozenset[str] | None, metrics: tuple[str, ...] = ()) -> Trial:
+    measures, wanted = _measures(metrics), columns if columns is None else columns | _needed(metrics)
     table, algorithm = folder.parts[-3:-1]
     try:
         held = orjson.loads((folder / "spec.json").read_bytes())
@@ -99,7 +103,7 @@ def _trial(folder: Path, columns: frozenset[str] | None) -> Trial:
             raise StoreError(f"{folder} holds run {held['run_id']}: it was copied or renamed; give it that name or remove it")
         spec, provenance = held["spec"], {**held["provenance"], "resumed": held.get("resumed", [])}
         seed, budget = int(spec["seed"]), float(spec["budget"])
-        curve = _curve(folder, columns)
+        curve = _curve(folder, wanted)
         check_whole(folder, len(curve["step"]))
     except (OSError, ValueError, KeyError, TypeError, StoreError) as error:
         reason = str(error) if isinstance(error, StoreError) else f"{folder / 'spec.json'} cannot be read ({error!r})"
@@ -109,9 +113,22 @@ def _trial(folder: Path, columns: frozenset[str] | None) -> Trial:
     state: State = "running" if files.locked(folder) else ended
     rows = len(curve["step"])
     for name, value in (("budget", budget), ("diverged", float(failure == "diverged"))):
-        if columns is None or name in columns:
+        if wanted is None or name in wanted:
             curve[name] = numpy.full(rows, value)
-    return Trial(table, algorithm, folder.name, seed, state, folder, spec, curve, provenance, failure, fault)
+    numbers = {name: measure(curve) for name, measure in measures.items()}
+    kept = curve if columns is None else {name: column for name, column in curve.items() if name in columns or name == "step"}
+    return Trial(table, algorithm, folder.name, seed, state, folder, spec, kept, provenance, failure, fault, numbers)
+
+
+@cache
+def _measures(names: tuple[str, ...]) -> dict[str, RunMetric]:
+    return {name: registry.load("metrics", name)() for name in names}
+
+
+@cache
+def _needed(names: tuple[str, ...]) -> frozenset[str]:
+    """Columns that these metrics look at."""
+    return frozenset(column for metric in _measures(names).values() for column in metric.columns())
 
 
 def _curve(folder: Path, columns: frozenset[str] | None) -> dict[str, Column]:

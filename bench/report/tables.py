@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from bench.board.groups import Board
 from bench.report.data import Report
+from bench.report.measured import measured
 from bench.report.page.curves import PANELS
 from bench.trials import Trial
 
@@ -17,6 +18,7 @@ RUNS = (
     "updates", "cpu_seconds", "seconds", "fault",
 )  # fmt: skip
 CURVES = ("board", "entry", "algorithm", "quantity", "axis", "at", "value", "low", "high", "seeds")
+METRICS = ("board", "entry", "algorithm", "metric", "better", "scope", "value", "seeds")
 SPENT = ("samples", "tokens", "verifier_calls", "updates", "cpu_seconds", "seconds")
 
 
@@ -37,6 +39,19 @@ def runs(report: Report) -> str:
 def curves(report: Report) -> str:
     """A line for every point of every curve over seeds: the score against each axis, the other quantities against the first one."""
     return text(CURVES, (row for board in report.boards for row in _curves(report, board)))
+
+
+def metrics(report: Report) -> str:
+    """A line for every metric of every entry that has a number for it."""
+    return text(METRICS, (row for board in report.boards for row in _metrics(report, board)))
+
+
+def _metrics(report: Report, board: Board) -> Iterator[list[object]]:
+    for one in measured(report, board):
+        for entry in report.ordered(board):
+            value, known = one.values.get(entry.key, (math.nan, 0))
+            if not math.isnan(value):
+                yield [board.name, entry.label, entry.algorithm, one.name, one.better, one.scope, value, known]
 
 
 def _runs(board: Board) -> Iterator[list[object]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.board.groups import Board
 from bench.report.data import Report
-from bench.report.page import completions, curves, head, left_out, payload, reading, standings
+from bench.report.page import completions, curves, head, left_out, metrics, payload, reading, standings
 from bench.report.page import runs as run_table
 from bench.report.page.elements import Html, element
 from bench.report.page.entries import Commands, listed
@@ -66,6 +66,7 @@ def _board(report: Report, board: Board, place: int, pictures: Sequence[Picture 
         standings.section(report, board),
         curves.section(report, board, place),
         _shown(pictures, board),
+        metrics.section(report, board),
         completions.section(report, board),
     ]
     return element("section", parts, id=anchor(board))

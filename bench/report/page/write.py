@@ -9,7 +9,7 @@ from bench import files, trials
 from bench.board import facts, markdown
 from bench.board.leaderboard import Row, Tested, assembled
 from bench.errors import MissingError, unknown
-from bench.report import data, tables
+from bench.report import data, measured, tables
 from bench.report.data import Report
 from bench.report.page import curves, pictures
 from bench.report.page.document import document
@@ -25,7 +25,8 @@ def write(results: Path, out: Path, repeat: Repeat, wanted: Sequence[str] = ()) 
     `wanted`: tables to keep, all by default. Raises MissingError where there are no runs, ConfigError for a table that has none, and
     StoreError where the folder cannot be written.
     """
-    found = trials.read(results, {*data.COLUMNS, *curves.COLUMNS, *facts.columns()})
+    columns = {*data.COLUMNS, *curves.COLUMNS, *facts.columns(), *measured.columns()}
+    found = trials.read(results, columns, metrics=measured.for_runs())
     if not found:
         raise MissingError(f"no runs in {results}; `bench run --algo gspo --task gsm8k` makes one, `--results` names another folder")
     report = Report.of(found)
@@ -41,6 +42,7 @@ def write(results: Path, out: Path, repeat: Repeat, wanted: Sequence[str] = ()) 
         "index.html": document(report, found, drawn, known).encode(),
         "leaderboard.md": markdown.markdown(boards, together).encode(),
         "leaderboard.csv": markdown.as_csv(boards).encode(),
+        "metrics.csv": tables.metrics(report).encode(),
         "runs.csv": tables.runs(report).encode(),
         "curves.csv": tables.curves(report).encode(),
     }
