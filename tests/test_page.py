@@ -111,9 +111,26 @@ def test_every_chart_is_drawn(opened: Watched) -> None:
 
 
 def picture(page: Any) -> str:
-    """The bytes of the first chart as it is drawn."""
+    """The first chart as it is drawn."""
     found: str = page.eval_on_selector(".chart canvas", "canvas => canvas.toDataURL()")
     return found
+
+
+def test_every_picture_is_there(opened: Watched, made: Path) -> None:
+    facts = "node => [node.id, node.querySelectorAll('svg path, svg use').length, node.getBoundingClientRect().width]"
+    shown = opened.page.eval_on_selector_all("figure.picture", f"all => all.map({facts})")
+    known = {identity.removeprefix("picture-") for identity, _, _ in shown}
+    assert all(marks > 10 and width > 100 for _, marks, width in shown)
+    for name in (
+        "probability_of_improvement-last-digit-tiny",
+        "stability_against_score-cartpole",
+        "performance_profiles",
+        "effective_weight",
+    ):
+        assert name in known, known
+    files = {path.stem for path in (made.parent / "pictures").glob("*.svg")}
+    assert files == {path.stem for path in (made.parent / "pictures").glob("*.png")}
+    assert known | {"learning_curves-cartpole", "entropy-gsm8k-tiny", "gate-gsm8k-tiny"} <= files
 
 
 def test_an_axis_switch_redraws(opened: Watched) -> None:

@@ -7,6 +7,8 @@ how often, never by how much.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy
@@ -51,11 +53,15 @@ def draw(report: Report, board: Board | None = None, axis: str = "samples") -> F
 def _cells(panel: Axes, labels: Sequence[str], scores: Sequence[Array], level: float) -> None:
     from matplotlib.patches import Rectangle
 
-    for row, ours in enumerate(scores):
-        for place, theirs in enumerate(scores):
+    known = {}
+    for (row, ours), (place, theirs) in combinations(enumerate(scores), 2):
+        known[row, place] = improvement_interval(ours[:, None], theirs[:, None], level)
+        known[place, row] = mirrored(known[row, place])
+    for row in range(len(scores)):
+        for place in range(len(scores)):
             if row == place:
                 continue
-            found = improvement_interval(ours[:, None], theirs[:, None], level)
+            found = known[row, place]
             red, green, blue = BLUE if found.value > 0.5 else ORANGE
             shade = (red, green, blue, DEEPEST * abs(2 * found.value - 1))
             panel.add_patch(Rectangle((place - 0.5, row - 0.5), 1, 1, facecolor=shade, linewidth=0))
@@ -64,6 +70,11 @@ def _cells(panel: Axes, labels: Sequence[str], scores: Sequence[Array], level: f
             panel.text(
                 place, row, f"{100 * found.value:.0f}", ha="center", va="center_baseline", fontsize=7.5, color=color, fontweight=weight
             )
+
+
+def mirrored(found: Interval) -> Interval:
+    """The same seen from the other side: what is not a win is a loss, and a tie counts half for each."""
+    return replace(found, low=1 - found.high, value=1 - found.value, high=1 - found.low)
 
 
 def decided(found: Interval) -> bool:
