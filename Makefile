@@ -50,6 +50,7 @@ tidy: $(DEV) ## let ruff mend format and lint
 # A test holds README and pictures equal to results/board. To add runs: `bench pack --results results results/board`, then this.
 board: $(DEV) ## the README's leaderboard and pictures, from the runs in results/board
 	$(BIN)/bench leaderboard --results results/board --readme README.md
+	$(BIN)/bench leaderboard --results results/board --write results/board >/dev/null
 	$(BIN)/bench plot learning_curves --results results/board --table gsm8k-tiny --out docs/pictures/learning_curves.svg
 	$(BIN)/bench plot aggregates --results results/board --out docs/pictures/aggregates.svg
 
