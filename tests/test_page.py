@@ -171,7 +171,7 @@ def test_hovering_tells_the_values(opened: Watched) -> None:
 
 
 def test_a_leaderboard_sorts_by_number(opened: Watched) -> None:
-    page, table = opened.page, "section[id='board-last-digit-tiny'] table.sorted"
+    page, table = opened.page, "section[id='board-last-digit-tiny'] > .scroll table"
     heads = texts(page, f"{table} thead th")
     place = heads.index("score") + 1
     page.locator(f"{table} thead button", has_text="score").click()
