@@ -45,11 +45,12 @@ def draw(report: Report, board: Board | None = None, axis: str = "samples") -> F
 
 
 def _panel(panel: Axes, one: Aggregate, measure: str, named: bool) -> None:
-    """The axis reaches as far as the competitors; a control beyond stands at the edge with its value."""
+    """The axis reaches as far as the competitors and the controls among them; one beyond stands at the edge with its value."""
     from matplotlib.ticker import MaxNLocator
 
-    rivals = [row for row in one.rows if not row.control] or one.rows
-    low, high = span([getattr(row, measure) for row in rivals])
+    rivals = [getattr(row, measure) for row in one.rows if not row.control] or [getattr(row, measure) for row in one.rows]
+    low, high = span(rivals)
+    low, high = span([*rivals, *(own for row in one.rows if low <= (own := getattr(row, measure)).value <= high)])
     for place, row in enumerate(one.rows):
         found, own = getattr(row, measure), look(row.label.partition(" ")[0])
         if low <= found.value <= high:
