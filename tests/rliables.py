@@ -16,9 +16,9 @@ def rliable() -> tuple[Any, Any]:
     pandas 3: the parts that do not are stepped around."""
     if find_spec("rliable") is None:
         pytest.skip("rliable is not installed; `make oracle` brings it")
-    found = find_spec("arch")
-    assert found is not None and found.submodule_search_locations is not None
     if "arch" not in sys.modules:
+        found = find_spec("arch")
+        assert found is not None and found.submodule_search_locations is not None
         bare = ModuleType("arch")
         bare.__path__ = list(found.submodule_search_locations)
         sys.modules["arch"] = bare

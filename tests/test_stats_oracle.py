@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import itertools
-import sys
-from importlib.machinery import PathFinder
-from types import ModuleType, SimpleNamespace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy
 import pytest
+import rliables
 
+from bench.board.groups import COLUMNS, boards
 from bench.stats import aggregate
 from bench.stats.bootstrap import bootstrap
 from bench.stats.profiles import performance_profile, probability_of_improvement
 from bench.stats.resampling import values
+from bench.trials import read
 
 pytestmark = [pytest.mark.oracle, pytest.mark.filterwarnings("ignore")]
 SHAPES = [(1, 1), (2, 1), (3, 2), (5, 2), (5, 4), (10, 7), (100, 26)]
@@ -22,17 +24,8 @@ SHAPES = [(1, 1), (2, 1), (3, 2), (5, 2), (5, 4), (10, 7), (100, 26)]
 
 @pytest.fixture(scope="module")
 def rliable() -> SimpleNamespace:
-    """Its modules. `arch`, which it takes its bootstrap from, does not import beside pandas 3, its bootstrap does."""
-    if PathFinder.find_spec("rliable") is None:
-        pytest.skip("rliable is not installed; make oracle installs it")
-    if "arch" not in sys.modules:
-        found = PathFinder.find_spec("arch")
-        assert found is not None and found.submodule_search_locations is not None
-        package = ModuleType("arch")
-        package.__path__ = list(found.submodule_search_locations)
-        sys.modules["arch"] = package
-    from rliable import library, metrics
-
+    """Its modules."""
+    library, metrics = rliables.rliable()
     return SimpleNamespace(library=library, metrics=metrics)
 
 
@@ -74,6 +67,24 @@ def test_improvement_is_equal(rliable: SimpleNamespace, shape: tuple[int, int], 
         for other in (y, numpy.concatenate([y, y[:1] + 0.5]), x):  # as many runs, one more, and the same ones
             theirs = rliable.metrics.probability_of_improvement(x, other)
             assert float(probability_of_improvement(x, other)) == pytest.approx(float(theirs), abs=1e-13)
+
+
+def test_the_board_s_own_scores_give_the_same_numbers(rliable: SimpleNamespace) -> None:
+    """Every entry of every board, and over the boards of text, whose entries have as many seeds on both."""
+    found = boards(read(Path(__file__).resolve().parents[1] / "results" / "board", COLUMNS))
+    scores = {(board.table, e.label): numpy.array([[t.last("eval_score")] for t in e.trials]) for board in found for e in board.entries}
+    tables = [board.table for board in found if board.protocol["tier"] == "tiny"]
+    assert len(tables) == 2 and len(scores) > 30
+    names = {label for table, label in scores if all((each, label) in scores for each in tables)}
+    scores |= {("text", name): numpy.hstack([scores[table, name] for table in tables]) for name in names}
+    for held in scores.values():
+        for name in ("mean", "median", "iqm", "optimality_gap"):
+            theirs = getattr(rliable.metrics, f"aggregate_{name}")(held)
+            assert float(getattr(aggregate, name)(held)) == pytest.approx(float(theirs), rel=1e-12, abs=1e-12)
+    for (one, x), (other, y) in itertools.permutations(scores.items(), 2):
+        if one[0] == other[0]:
+            theirs = rliable.metrics.probability_of_improvement(x, y)
+            assert float(probability_of_improvement(x, y)) == pytest.approx(float(theirs), abs=1e-12)
 
 
 class Theirs:
