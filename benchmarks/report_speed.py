@@ -6,7 +6,7 @@
 
 Making the runs is not measured. Their files are as `bench run` leaves them, but for the checkpoint; numbers are made up, scores differ by
 rule and seed. What is measured is one process from its start to its end, with all that it starts: wall seconds, and the largest sum of what
-all of its processes held at one moment, each counted in full, also what they share.
+all of its processes held in memory at one moment (PSS: what processes share counts once).
 """
 
 from __future__ import annotations
@@ -124,8 +124,8 @@ def measure(command: list[str]) -> tuple[float, float, float]:
     began, peak = time.perf_counter(), 0.0
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while process.poll() is None:
-        peak = max(peak, sum(map(_resident, _family(process.pid))))
-        time.sleep(0.05)
+        peak = max(peak, sum(map(_held, _family(process.pid))))
+        time.sleep(0.2)
     took = time.perf_counter() - began
     if process.returncode:
         raise SystemExit(f"{' '.join(command)}: {process.stderr.read() if process.stderr else ''}")
@@ -142,11 +142,13 @@ def _family(process: int) -> list[int]:
     return [process, *(one for child in children for one in _family(int(child)))]
 
 
-def _resident(process: int) -> int:
+def _held(process: int) -> int:
+    """Bytes in memory, what is shared counted as this process's part of it."""
     try:
-        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, IndexError):
+        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    except OSError:
         return 0  # it ended meanwhile
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import numpy
 
 from bench.board.groups import Board
 from bench.board.leaderboard import ALPHA, CONTROLS
-from bench.board.scores import FloatArray, scores
+from bench.board.scores import FloatArray, finals
 from bench.stats.aggregate import iqm, mean, optimality_gap
 from bench.stats.bootstrap import bootstrap
 from bench.stats.intervals import Interval
@@ -85,8 +85,8 @@ def _one_a_table(boards: Sequence[Board], left_out: list[str]) -> list[Board]:
 
 def _usable(board: Board) -> dict[str, FloatArray]:
     """The (S,) scores of each entry with two seeds or more."""
-    known = {entry.label: scores(entry, board.scaled) for entry in board.entries if len(entry.trials) > 1}
-    return {label: one.values for label, one in known.items() if one.defined}
+    known = {entry.label: finals(entry, board.scaled) for entry in board.entries if len(entry.trials) > 1}
+    return {label: values for label, values in known.items() if not numpy.isnan(values).any()}
 
 
 def _chosen(usable: dict[str, dict[str, FloatArray]]) -> list[str]:

@@ -38,19 +38,25 @@ class Scores:
         return float(self.values.mean()) if self.defined else math.nan
 
 
-def scores(entry: Entry, scaled: bool) -> Scores:
-    """A run that left the finite numbers scores 0 where scores have a scale, on which 0 is a policy that can do nothing; else it has none.
+def finals(entry: Entry, scaled: bool) -> FloatArray:
+    """(S,) the score of each seed in the end.
 
+    A run that left the finite numbers scores 0 where scores have a scale, on which 0 is a policy that can do nothing; else it has none.
     `scaled`: the board's.
     """
     floor = 0.0 if scaled else math.nan
-    values = numpy.array([floor if trial.diverged else trial.last("eval_score") for trial in entry.trials], dtype=numpy.float64)
+    return numpy.array([floor if trial.diverged else trial.last("eval_score") for trial in entry.trials], dtype=numpy.float64)
+
+
+def scores(entry: Entry, scaled: bool) -> Scores:
+    """The same with the scores of each held-out item, which are read from the runs' folders."""
+    values = finals(entry, scaled)
     found, lacking = _items(entry)
     if found is None:
         return Scores(entry.seeds, values, None, "", lacking)
     key, rows = found
     width = len(next(iter(rows.values())))
-    matrix = numpy.array([rows.get(seed, numpy.full(width, floor)) for seed in entry.seeds])
+    matrix = numpy.array([rows.get(seed, numpy.full(width, 0.0 if scaled else math.nan)) for seed in entry.seeds])
     return Scores(entry.seeds, values, matrix, key, "")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -25,8 +26,12 @@ def spread(report: Report, work: Callable[[Report, Job], Done], jobs: Sequence[J
     cores = len(os.sched_getaffinity(0))
     if cores == 1 or len(jobs) < 2 or sum(len(entry.trials) for board in report.boards for entry in board.entries) < MANY:
         return [work(report, job) for job in jobs]
-    with ProcessPoolExecutor(min(cores, len(jobs)), get_context("fork"), _take, (report,)) as pool:
-        return list(pool.map(_do, [work] * len(jobs), jobs))
+    gc.freeze()  # what there is by now stays where it is, so that the processes share it
+    try:
+        with ProcessPoolExecutor(min(cores, len(jobs)), get_context("fork"), _take, (report,)) as pool:
+            return list(pool.map(_do, [work] * len(jobs), jobs))
+    finally:
+        gc.unfreeze()
 
 
 def _take(report: Report) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bench import files, trials
 from bench.board import facts, markdown
+from bench.board.aggregates import Aggregate
 from bench.board.leaderboard import Row, Tested, assembled
 from bench.errors import MissingError, unknown
 from bench.report import data, measured, tables
@@ -56,15 +57,25 @@ def write(results: Path, out: Path, repeat: Repeat, wanted: Sequence[str] = ()) 
     return [out / name for name in content]
 
 
+OfBoard = tuple[tuple[Row, ...], tuple[Tested, ...], curves.Bands]
+
+
 def _work_out(report: Report) -> None:
-    """Puts every leaderboard and every curve into the report's memory, a process for each board."""
-    for board, (rows, tests, bands) in zip(report.boards, spread(report, _of_board, range(len(report.boards))), strict=True):
+    """Puts what takes a while into the report's memory: every leaderboard, every curve, and what all boards come to."""
+    jobs = [None, *range(len(report.boards))]
+    found = spread(report, _worked_out, jobs)
+    for board, held in zip(report.boards, [one for one in found if isinstance(one, tuple)], strict=True):
+        rows, tests, bands = held
         report.memory["leaderboard", board.name] = assembled(board, rows, tests)
         for (key, columns, axis), band in bands:
             report.memory["curve", board.name, key, columns, axis] = band
+    report.memory["aggregates",] = next(one for one in found if isinstance(one, list))
 
 
-def _of_board(report: Report, place: int) -> tuple[tuple[Row, ...], tuple[Tested, ...], curves.Bands]:
+def _worked_out(report: Report, place: int | None) -> OfBoard | list[Aggregate]:
+    """Of one board, or of all of them together."""
+    if place is None:
+        return report.aggregates()
     table = report.leaderboard(report.boards[place])
     return table.rows, table.tests, curves.bands(report, place)
 
