@@ -271,7 +271,11 @@ def test_paper_shows_everything_and_no_controls(opened: Watched) -> None:
     page.emulate_media(media="print")
     page.wait_for_timeout(100)
     assert page.eval_on_selector_all("details", "all => all.every(node => node.open)")
-    assert page.locator(".controls").first.is_hidden() and page.locator("nav").is_hidden()
+    for controls in (".segments", ".bands", ".names .small", "#runs .controls", "nav"):
+        assert page.locator(controls).first.is_hidden(), controls
+    assert page.locator(".names button").first.is_visible()  # what the lines are
+    page.set_viewport_size({"width": 700, "height": 1000})  # about A4 between its margins
+    assert page.evaluate("document.documentElement.scrollWidth") <= 700
     assert page.eval_on_selector(".scroll.tall", "node => node.scrollHeight <= node.clientHeight + 1")
     assert page.eval_on_selector_all(".chart canvas", "all => all.every(node => node.clientWidth <= 680)")
     assert len(page.pdf(format="A4")) > 50_000

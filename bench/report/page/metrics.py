@@ -17,7 +17,7 @@ def section(report: Report, board: Board) -> Html | None:
         return None
     entries = report.ordered(board)
     columns = [Column("metric"), Column("better"), *(Column(entry.label, number=True) for entry in entries)]
-    rows = [[_name(one), Cell(one.better), *(_cell(one, entry) for entry in entries)] for one in found]
+    rows = [[_name(one), _better(one), *(_cell(one, entry) for entry in entries)] for one in found]
     table = Table(columns, rows, f"All metrics on {board.name}; in brackets how many seeds have the number, where not all do.")
     text = "Means over the seeds that did not diverge, or one number for all seeds together, each as its line says."
     return element("details", element("summary", "All metrics"), element("p", text, class_="soft"), table.html())
@@ -26,6 +26,11 @@ def section(report: Report, board: Board) -> Html | None:
 def _name(one: Measured) -> Cell:
     about = element("div", one.about, class_="about")
     return Cell([one.name.replace("_", " "), about], wide=True)
+
+
+def _better(one: Measured) -> Cell:
+    text = f"{one.better} is better"
+    return Cell(element("span", "\u2191" if one.better == "higher" else "\u2193", title=text, aria_label=text, role="img"))
 
 
 def _cell(one: Measured, entry: Entry) -> Cell:
