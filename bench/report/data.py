@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +15,7 @@ from bench import trials
 from bench.board.aggregates import Aggregate, aggregates
 from bench.board.groups import Board, Entry, boards
 from bench.board.leaderboard import Table, leaderboard
+from bench.report.grids import grid_of, thinned
 from bench.report.palette import Look, looks
 from bench.stats.aggregate import mean
 from bench.stats.intervals import student_band
@@ -25,8 +25,6 @@ Array = NDArray[numpy.float64]
 Found = TypeVar("Found")
 
 AXES = ("samples", "tokens", "verifier_calls", "updates", "cpu_seconds", "seconds")  # what a curve may be drawn against
-POINTS = 200  # at most, of one curve over seeds
-PARTS = 40  # at most, of one run's curve of a probe
 SCORE = ("eval_score",)
 ENTROPY = ("entropy/token", "entropy/policy")
 GATE = ("gate",)
@@ -174,14 +172,14 @@ Points = tuple[Array, Array]  # places and values of one seed
 def _scores(lines: Sequence[Points], lost: Sequence[bool], scaled: bool, level: float) -> Band | None:
     """From where all seeds have begun to where the last one ends. The others keep their last score; one that was lost has none on a board
     without a scale."""
-    grid = _grid([x for x, _ in lines])
+    grid = grid_of([x for x, _ in lines])
     afterwards = [numpy.nan if gone and not scaled else y[-1] for (_, y), gone in zip(lines, lost, strict=True)]
     return _band(lines, afterwards, grid[grid >= max(x[0] for x, _ in lines)], level)
 
 
 def _probes(lines: Sequence[Points], lost: Sequence[bool], level: float) -> Band | None:
     """From where all seeds have begun to where the first one ends, of those that were not lost on the way."""
-    grid = _grid([x for x, _ in lines])
+    grid = grid_of([x for x, _ in lines])
     ends = [x[-1] for (x, _), gone in zip(lines, lost, strict=True) if not gone] or [grid[-1]]
     return _band(lines, [numpy.nan] * len(lines), grid[(grid >= max(x[0] for x, _ in lines)) & (grid <= min(ends))], level)
 
@@ -230,25 +228,6 @@ def _points(trial: Trial, column: str, axis: str, scaled: bool) -> tuple[Array, 
     if trial.diverged and column in SCORE and scaled:
         x, y = numpy.append(x, [end, numpy.nextafter(end, numpy.inf)]), numpy.append(y, [y[-1], 0.0])
     if column not in SCORE:
-        x, y = _thinned(x), _thinned(y)
+        x, y = thinned(x), thinned(y)
     last = numpy.append(x[1:] > x[:-1], True)
     return (x, y) if last.all() else (x[last], y[last])
-
-
-def _thinned(column: Array) -> Array:
-    """Means of so many neighbours that about `PARTS` are left: what is asked of a probe is its course, not its noise."""
-    starts, sizes = _parts(len(column))
-    return numpy.add.reduceat(column, starts) / sizes
-
-
-@cache
-def _parts(length: int) -> tuple[NDArray[numpy.int64], NDArray[numpy.int64]]:
-    """Where each of the parts of a column begins, and how long it is."""
-    starts = numpy.arange(0, length, -(-length // PARTS))
-    return starts, numpy.diff(numpy.append(starts, length))
-
-
-def _grid(places: Sequence[Array]) -> Array:
-    """Every place at which a run has a value, or evenly spaced ones where those are many."""
-    every = numpy.unique(numpy.concatenate(places))
-    return every if len(every) <= POINTS else numpy.linspace(every[0], every[-1], POINTS)
