@@ -92,7 +92,9 @@ def test_tensorboard_has_every_record_by_samples_and_by_tokens(tmp_path: Path) -
 def test_a_run_that_goes_on_has_each_point_once(tmp_path: Path) -> None:
     """It went back to a checkpoint at step 2, and its first records are shown again."""
     told(tmp_path, ["tensorboard"], [(spec(), [record(step) for step in range(5)])])
+    time.sleep(1.1)  # files of one second and process sort by a counter, 10 before 9
     told(tmp_path, ["tensorboard"], [(spec(), [record(step) for step in range(3)])])
+    time.sleep(1.1)
     told(tmp_path, ["tensorboard"], [(spec(), [record(step) for step in range(7)])])
     folder = store(tmp_path).folder(spec()) / "tensorboard"
     for axis, width in (("samples", 8), ("tokens", 40)):
@@ -104,6 +106,7 @@ def test_a_point_that_a_killed_process_half_wrote_is_shown_once(tmp_path: Path) 
     told(tmp_path, ["tensorboard"], [(spec(), [record(step) for step in range(4)])])
     folder = store(tmp_path).folder(spec()) / "tensorboard"
     (folder / "shown.json").write_text(json.dumps({"step": 2, "samples": 16, "tokens": 80}))
+    time.sleep(1.1)  # files of one second and process sort by a counter, 10 before 9
     told(tmp_path, ["tensorboard"], [(spec(), [record(step) for step in range(6)])])
     assert [step for step, _ in points(folder / "samples", "gate")] == [0, 8, 16, 24, 32, 40]
 

@@ -52,6 +52,7 @@ def test_only_the_columns_asked_for_are_kept(tmp_path: Path) -> None:
     assert trial.last("eval_score") == 0.2 and math.isnan(trial.last("tokens")) and math.isnan(trial.last("train_score"))
 
 
+@pytest.mark.filterwarnings("ignore:resource_tracker")  # another test may have killed the one of this process
 def test_several_processes_read_the_same(tmp_path: Path) -> None:
     for seed in range(5):
         run(tmp_path, seed)
