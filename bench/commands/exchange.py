@@ -50,6 +50,7 @@ def import_(
     as_json: AsJson = False,
 ) -> None:
     """Bring runs of TRL, verl, CleanRL, Stable-Baselines3 or any TensorBoard log into the results, in tables of their own."""
+    from bench.config import ImportedSettings
     from bench.exchange.importing import bring
     from bench.exchange.wanted import Wanted, read_settings
     from bench.store import RunStore
@@ -72,7 +73,8 @@ def import_(
         if as_json:
             print(json.dumps({"seed": one.spec.seed, **found, "notes": one.notes}))
             continue
-        scored = "no score" if one.score is None else f"score {one.score:.4g} ({one.spec.train.score})"  # type: ignore[union-attr]
+        assert isinstance(one.spec.train, ImportedSettings)
+        scored = "no score" if one.score is None else f"score {one.score:.4g} ({one.spec.train.score})"
         what = f"{one.records} records, {scored}" if one.new else "already there"
         print(f"seed {one.spec.seed}: {what}: {one.folder}")
         for note in one.notes:

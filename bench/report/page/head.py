@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from bench.board.groups import Board
 from bench.report.data import Report
-from bench.report.page.elements import Html, element
+from bench.report.page.elements import Html, element, html
 from bench.report.page.places import anchor
 from bench.report.page.runs import platform, version
 from bench.trials import Trial
@@ -39,7 +39,7 @@ def section(report: Report) -> Html:
     facts += [(_plural(len(report.boards), "Board"), element("ul", [_board(board) for board in report.boards], class_="plain"))]
     facts += [(name, element("ul", [element("li", line) for line in lines], class_="plain")) for name, lines in _made(held) if lines]
     rows = [[element("dt", name), element("dd", value)] for name, value in facts]
-    return Html("").join([element("h1", title(report)), element("dl", rows, class_="facts")])  # type: ignore[return-value]
+    return html([element("h1", title(report)), element("dl", rows, class_="facts")])
 
 
 def _made(held: Sequence[Trial]) -> list[tuple[str, list[str]]]:
