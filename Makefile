@@ -77,7 +77,7 @@ $(CORE): pyproject.toml constraints.txt
 	@touch $@
 
 $(DEV): $(CORE)
-	$(INSTALL) -e ".[dev,full,box2d,mujoco,offline,track]"
+	$(INSTALL) -e ".[dev,full,lora,optim,math,rg,box2d,mujoco,offline,track]"
 	@touch $@
 
 # verl's metadata asks for an older transformers than ours; what it needs of the rest is in the extra.

@@ -32,10 +32,13 @@ CORE = (
 EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {  # extra: the modules it brings, and what they are for
     "full": (("datasets",), "data sets of the full tier"),
     "vllm": (("vllm",), "fast sampling on a GPU"),
+    "lora": (("peft",), "training adapters instead of all weights"),
+    "optim": (("bitsandbytes",), "8-bit and paged optimizer states"),
     "mujoco": (("mujoco",), "MuJoCo tasks"),
     "box2d": (("Box2D",), "Box2D tasks"),
     "offline": (("minari",), "logged data sets"),
     "math": (("math_verify",), "comparison of mathematical expressions"),
+    "rg": (("reasoning_gym",), "reasoning-gym's tasks"),
     "track": (("tensorboard", "wandb"), "experiment trackers, and logs of TensorBoard"),
     "trackio": (("trackio",), "another tracker"),
     "ray": (("ray",), "sweeps over several machines"),
