@@ -28,7 +28,10 @@ CASES = [
 
 @pytest.mark.parametrize(("kind", "name", "contract"), CASES)
 def test_every_metric_and_sampler_keeps(kind: str, name: str, contract: Callable[[Any], None]) -> None:
-    contract(registry.load(kind, name)())
+    try:
+        contract(registry.load(kind, name)())
+    except DoesNotApply as reason:
+        pytest.skip(str(reason))
 
 
 def test_a_run_reports_every_contract() -> None:
