@@ -12,6 +12,7 @@ import pytest
 from breaking import broken_by
 
 from bench import checks, registry
+from bench.checks.expect import DoesNotApply
 from bench.errors import ConfigError
 from bench.metrics.base import Curve, Metric, Table
 from bench.metrics.divergence_rate import DivergenceRate
