@@ -23,10 +23,9 @@ from bench.resolve import Request, resolve
 from bench.run import execute
 from bench.samplers import vllm_engine
 from bench.samplers.base import Completion
-from bench.samplers.vllm import VLLM, VLLMSession
+from bench.samplers.vllm import VLLM
 from bench.store import RunStore
 
-# vLLM and what it brings build classes and start threads in ways that later Pythons refuse; mending it is not ours.
 pytestmark = [
     pytest.mark.vllm,
     pytest.mark.skipif(find_spec("vllm") is None, reason="vllm is not installed: `make vllm` has an environment with it"),
@@ -239,7 +238,7 @@ def test_what_does_not_fit_is_refused(at: At) -> None:
     try:
         assert session.longest == 12
         assert session.sample(at.prompts[:1], 1, 8, "a")
-        with pytest.raises(ConfigError, match="a prompt of 4 tokens and 9 more are 13, but this engine holds 12: lower train.limit"):
+        with pytest.raises(ConfigError, match=r"a prompt of 4 tokens and 9 more are 13, but this engine holds 12: lower train\.limit"):
             session.sample(at.prompts[:1], 1, 9, "a")
     finally:
         session.close()
@@ -252,7 +251,7 @@ def test_an_engine_that_cannot_start_says_why(at: At) -> None:
 
 
 def test_heads_without_a_kernel_are_refused() -> None:
-    with pytest.raises(ConfigError, match="the model's attention heads have size 16, and on a processor vllm .* for 32, 64"):
+    with pytest.raises(ConfigError, match=r"the model's attention heads have size 16, and on a processor vllm .* for 32, 64"):
         VLLM().open(made())
 
 
@@ -319,13 +318,17 @@ def main(rank, world, folder, careless):
     if rank == 0:  # engines of different processes do not wait for each other
         first.sample(prompts, 4, 8, "b")
     first.close()
-    assert dist.is_initialized() or careless
-    assert second.sample(prompts, 4, 8, "a") == whole
-    second.close()
-    total = torch.ones(1) * (rank + 1)
-    dist.all_reduce(total)
-    assert total.item() == world * (world + 1) / 2
-    dist.destroy_process_group()
+    try:
+        other = second.sample(prompts, 4, 8, "a") == whole
+        second.close()
+    except AssertionError:  # vLLM's own, of a group that is gone
+        other = False
+    print("second engine", other, "group", dist.is_initialized(), flush=True)
+    if dist.is_initialized():
+        total = torch.ones(1) * (rank + 1)
+        dist.all_reduce(total)
+        assert total.item() == world * (world + 1) / 2
+        dist.destroy_process_group()
 
 if __name__ == "__main__":
     world, careless = int(sys.argv[1]), sys.argv[2] == "careless"
@@ -335,21 +338,30 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize(("world", "careless"), [(2, False), (1, True)])
 def test_the_trainers_processes_keep_their_group(tmp_path: Path, world: int, careless: bool) -> None:
-    """Each has an engine of its own. Left to itself, vLLM destroys the group when an engine ends."""
+    """Each has engines of its own. Left to itself, vLLM ends the other engines' groups and the trainer's when one engine ends."""
     script = tmp_path / "world.py"
     script.write_text(WORLD)
     command = [sys.executable, str(script), str(world), "careless" if careless else "careful"]
-    done = subprocess.run(command, cwd=Path(__file__).parents[1], env=os.environ | {"PYTHONPATH": "."}, capture_output=True, text=True, timeout=300)
-    assert (done.returncode == 0) != careless, done.stderr[-3000:]
-    assert not careless or "process group" in done.stderr.lower()
+    surroundings = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(command, env=surroundings, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.split("\n")[:-1] == [f"second engine {not careless} group {not careless}"] * world
 
 
 def test_a_run_trains_on_what_vllm_sampled(tmp_path: Path) -> None:
     """GRPO, a few steps: the sampler's log-probabilities stay the trainer's, so the weights arrive after each update."""
-    small = ("train.prompts=8", "train.completions=4", "train.eval_problems=8", "train.eval_completions=2", "train.lr=1e-3", "train.warmup=0")
+    small = (
+        "train.prompts=8",
+        "train.completions=4",
+        "train.eval_problems=8",
+        "train.eval_completions=2",
+        "train.lr=1e-3",
+        "train.warmup=0",
+    )
+    before = len(vllm_engine._living)
     asked = Request(algorithm="grpo", task="last_digit", tier="tiny", sampler="vllm", budget=96, settings=small)
     records = execute(resolve(asked), RunStore(tmp_path), lambda record: None).records
     gaps = [record.probes["rollout/logp_gap_max"] for record in records[1:]]
     print("rollout/logp_gap_max:", [f"{gap:.1e}" for gap in gaps])
     assert len(gaps) == 3 and max(gaps) < CLOSE
-    assert not vllm_engine._living or len(vllm_engine._living) == 1  # of the other tests
+    assert len(vllm_engine._living) == before  # the run's engine is gone
