@@ -27,7 +27,7 @@ class ModelSettings:
     attention: str = _later("auto")  # transformers' name of an implementation; auto: flash_attention_2 where it is installed and fits
     gradient_checkpointing: bool = _later(False)  # computes each layer twice and keeps the states between layers only
     lora_rank: int = _later(0)  # train adapters of this rank (LoRA, arXiv 2106.09685) in place of every weight
-    lora_alpha: float = _later(0.0)  # the adapters' share is alpha / rank; 0: twice the rank
+    lora_alpha: int = _later(0)  # the adapters' share is alpha / rank; 0: twice the rank
     lora_target: str = _later("all-linear")  # names of the modules that get one, with | between them; all-linear: every one but the head
     chat: Chat = _later("auto")  # put a prompt in the model's chat template, as the user's message; auto: where the tokenizer has one
     system: str = _later("")  # the system's message before it
@@ -51,11 +51,14 @@ class ModelSettings:
             raise ConfigError("model.system is given, but model.chat is off, and only a chat template has a place for it; leave one out")
 
     @property
-    def alpha(self) -> float:
+    def alpha(self) -> int:
         """The numerator of the adapters' share."""
-        return self.lora_alpha or 2.0 * self.lora_rank
+        return self.lora_alpha or 2 * self.lora_rank
 
     @property
     def targets(self) -> str | list[str]:
         """As peft takes them."""
         return self.lora_target if self.lora_target == "all-linear" else self.lora_target.split("|")
+
+
+PLAIN = ModelSettings()
