@@ -32,7 +32,7 @@ def load(folder_or_id: str | Path, device: str, settings: ModelSettings) -> tupl
             model: Any = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, attn_implementation=chosen, **where)
     except (OSError, ValueError, ImportError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        if chosen is not None and chosen in reason:
+        if chosen is not None and (chosen in reason or "attention" in reason.lower()):
             raise ConfigError(f"model.attention is {chosen!r}: {reason}; leave it at auto, or take sdpa or eager") from error
         raise MissingError(
             f"no causal language model at {name!r}: give a folder that holds config.json, the weights and the tokenizer, "
