@@ -54,12 +54,12 @@ def resolve(request: Request) -> RunSpec:
     tier = _tier(request, task_class)
     if "tier" in task_class.__dataclass_fields__:
         given["task"].setdefault("tier", tier)
-    known = recipe(request.task, tier, request.algorithm)
+    known = recipe(request.task, tier, request.algorithm, adapters=str(given["model"].get("lora_rank", 0)) != "0")
     pull = RLHF if request.reward == "model" and "kl" in rule_class.__dataclass_fields__ else {}
     rule = build(rule_class, "algo", known.algorithm | pull | given["algo"])
     task = build(task_class, "task", given["task"])
     train = build(TrainSettings, "train", known.train | given["train"])
-    reward = _reward(request, rule, given["reward"])
+    reward = _reward(request, rule, known.reward, given["reward"])
     budget = request.budget or known.budget
     _check(request, rule, train, budget)
     _check_terms(request, rule, train)
@@ -173,7 +173,7 @@ def _without_effect(name: str, rule: Any) -> dict[str, str]:
     return found
 
 
-def _reward(request: Request, rule: Any, given: dict[str, Any]) -> Choice:
+def _reward(request: Request, rule: Any, known: dict[str, Any], given: dict[str, Any]) -> Choice:
     """Raises ConfigError for an unknown source of rewards, and for a rule that cannot do without verdicts."""
     if request.reward not in REWARDS:
         raise unknown("source of rewards", request.reward, REWARDS)
@@ -184,7 +184,7 @@ def _reward(request: Request, rule: Any, given: dict[str, Any]) -> Choice:
     if rule.verdicts or rule.control:
         why = "learns from verdicts, which a reward model does not give" if rule.verdicts else "is a control of what the verifier pays"
         raise ConfigError(f"{request.algorithm} {why}; leave out --reward model, or choose another algorithm")
-    return Choice("model", recorded(build(RewardSettings, "reward", given)))
+    return Choice("model", recorded(build(RewardSettings, "reward", known | given)))
 
 
 def _check_reward(reward: Choice, train: TrainSettings, budget: int) -> None:
