@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
+import subprocess
 import sys
 import types
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,8 @@ from torch import Tensor
 
 from bench import checks
 from bench.errors import ConfigError, MissingError
-from bench.samplers import vllm_needs
+from bench.model_settings import ModelSettings
+from bench.samplers import vllm_engine, vllm_needs
 from bench.samplers.vllm import VLLM, VLLMSession
 
 
@@ -226,16 +228,30 @@ def test_what_kept_its_weights_only_wakes(engine: Engine) -> None:
     assert words(engine) == ["wake kv_cache weights", "reset", "generate", "sleep 1"]
 
 
-def test_the_policy_says_what_ends_and_how_it_computes(engine: Engine) -> None:
-    subject: Any = policy()
-    subject.ends, subject.exact, subject.exported = frozenset({1, 4}), False, lambda: iter([("w", torch.zeros(2))])
+@pytest.mark.parametrize(("dtype", "engines"), [("float32", "float32"), ("mixed", "bfloat16")])
+def test_the_policy_says_what_ends_and_how_it_computes(engine: Engine, dtype: Any, engines: str) -> None:
+    subject = policy()
+    subject.settings, subject.other_ends = ModelSettings(dtype=dtype), frozenset({4})
     session = VLLM().open(subject)
-    assert session.dtype == "bfloat16" and engine.said == [{"w": torch.bfloat16}]
+    assert session.dtype == engines
+    assert set(engine.said[0].values()) == {getattr(torch, engines)}
     session.sample([[7]], 1, 3, "a")
     assert engine.said[-1][0][1]["stop_token_ids"] == [1, 4]
-    assert VLLM(dtype="float32").open(subject).dtype == "float32"
+    assert VLLM(dtype="float16").open(subject).dtype == "float16"
+
+
+def test_sleep_is_for_one_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(monkeypatch, vllm="0.32.0")
+    importing(monkeypatch, ImportError("nothing is imported"))
+    monkeypatch.setattr(vllm_engine, "_living", {"one"})
+    with pytest.raises(ConfigError, match=r"sleep mode serves one engine in a process, .*; set sampler\.sleep=0"):
+        vllm_engine.start(policy(), {"enable_sleep_mode": True})
 
 
 def test_nothing_of_vllm_is_imported_to_list_the_sampler() -> None:
-    assert importlib.import_module("bench.samplers.vllm").__doc__
-    assert "vllm" not in sys.modules
+    code = "import sys; from bench import registry; "
+    code += "print([e.name for e in registry.listing('samplers') if not e.error], 'vllm' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=Path(__file__).parents[1], check=True
+    )
+    assert done.stdout.strip() == "['hf', 'scripted', 'vllm'] False"

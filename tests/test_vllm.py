@@ -16,8 +16,9 @@ import torch
 from language_models import policy as made
 from torch import Tensor
 
-from bench import checks
+from bench import checks, lora
 from bench.errors import ConfigError
+from bench.model_settings import PLAIN, ModelSettings
 from bench.policy import Policy
 from bench.resolve import Request, resolve
 from bench.run import execute
@@ -62,9 +63,11 @@ def move(subject: Policy, start: dict[str, Tensor], seed: int = 0, by: float = 0
 class At:
     """A policy, the weights it began with, and a session on it."""
 
-    def __init__(self, family: str, changes: dict[str, Any]) -> None:
+    def __init__(self, family: str, changes: dict[str, Any], settings: ModelSettings = PLAIN) -> None:
         torch.manual_seed(0)
         self.policy = made(family, **changes)
+        if settings.lora_rank:
+            self.policy = Policy.of(lora.adapt(self.policy.model, settings), self.policy.tokenizer, settings)
         self.start = {name: tensor.clone() for name, tensor in self.policy.tensors().items()}
         self.prompts = [self.policy.encode(text) for text in TEXTS]
         self.session = VLLM().open(self.policy)
@@ -109,6 +112,18 @@ def test_log_probabilities_are_the_trainers_also_after_an_update(family: str, ch
     assert fresh < CLOSE and moved < CLOSE
 
 
+def test_what_adapters_add_arrives_in_the_weights() -> None:
+    at = At(*FAMILIES[2], settings=ModelSettings(lora_rank=4))
+    try:
+        fresh = at.gap()
+        move(at.policy, at.start)
+        assert at.gap() > FAR
+        at.session.refresh()
+        assert fresh < CLOSE and at.gap() < CLOSE
+    finally:
+        at.session.close()
+
+
 def test_a_hundred_updates_drift_nowhere_and_hold_no_memory(at: At) -> None:
     """Each with other weights. The resident memory is read after twenty, when caches are full, and after all."""
     gaps, held = [], []
@@ -138,7 +153,7 @@ def test_without_the_tied_head_in_the_stream_the_gap_is_large(at: At, monkeypatc
     """What `named_parameters` gives: vLLM takes it without a word, and its packed copy of the head stays as it was."""
     move(at.policy, at.start)
     with monkeypatch.context() as broken:
-        broken.setattr("bench.samplers.vllm._exported", lambda policy: policy.model.named_parameters())
+        broken.setattr(at.policy, "exported", at.policy.model.named_parameters)
         at.session.refresh()
         assert at.gap() > FAR
     at.session.refresh()
@@ -357,11 +372,13 @@ def test_a_run_trains_on_what_vllm_sampled(tmp_path: Path) -> None:
         "train.eval_completions=2",
         "train.lr=1e-3",
         "train.warmup=0",
+        "train.tis_cap=2",
     )
     before = len(vllm_engine._living)
     asked = Request(algorithm="grpo", task="last_digit", tier="tiny", sampler="vllm", budget=96, settings=small)
     records = execute(resolve(asked), RunStore(tmp_path), lambda record: None).records
     gaps = [record.probes["rollout/logp_gap_max"] for record in records[1:]]
+    assert all(abs(record.probes["rollout/tis_mean"] - 1) < CLOSE for record in records[1:])
     print("rollout/logp_gap_max:", [f"{gap:.1e}" for gap in gaps])
     assert len(gaps) == 3 and max(gaps) < CLOSE
     assert len(vllm_engine._living) == before  # the run's engine is gone

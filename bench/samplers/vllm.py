@@ -69,7 +69,7 @@ class VLLMSession(Session):
 
     def __init__(self, policy: Policy, settings: VLLM) -> None:
         self.policy = policy
-        self.dtype = _arithmetic(policy) if settings.dtype == "auto" else settings.dtype
+        self.dtype = settings.dtype if settings.dtype != "auto" else "float32" if policy.exact else "bfloat16"
         self.engine = vllm_engine.start(policy, {"dtype": self.dtype, **settings.arguments(policy.device.type)})
         self.longest = int(self.engine.model_config.max_model_len)
         self.level = settings.sleep if policy.device.type != "cpu" else 0
@@ -99,7 +99,7 @@ class VLLMSession(Session):
         self._wake()  # before anything else, for weights may have to be gathered from every process, of which some have no prompts
         if not asked:
             return []
-        ends = sorted(token for token in _ends(self.policy) if token >= 0)
+        ends = sorted(self.policy.ends)
         # ignore_eos: only the policy says what ends a completion, not the configuration. logprobs=0: of the sampled token alone.
         common: dict[str, Any] = {"temperature": temperature, "max_tokens": limit, "logprobs": 0, "detokenize": False}
         common |= {"stop_token_ids": ends, "ignore_eos": True, "top_p": 1.0, "top_k": 0, "min_p": 0.0}
@@ -150,7 +150,7 @@ class VLLMSession(Session):
         import torch
 
         dtype = getattr(torch, self.dtype)
-        for name, tensor in _exported(self.policy):
+        for name, tensor in self.policy.exported():  # with the head where it is tied: vLLM has a copy of its own, packed
             yield name, tensor.detach().to(dtype)
 
     def close(self) -> None:
@@ -158,20 +158,3 @@ class VLLMSession(Session):
         engine, self.engine = self.engine, None
         if engine is not None:
             vllm_engine.stop(engine)
-
-
-def _exported(policy: Policy) -> Iterator[tuple[str, Tensor]]:
-    """Every weight of the plain model. With tied embeddings the head, too: vLLM keeps a copy of its own, packed for its kernels."""
-    return iter(getattr(policy, "exported", policy.model.state_dict().items)())
-
-
-def _ends(policy: Policy) -> frozenset[int]:
-    """The tokens that end a completion."""
-    return frozenset(getattr(policy, "ends", {policy.end}))
-
-
-def _arithmetic(policy: Policy) -> str:
-    """The precision that the policy computes in."""
-    import torch
-
-    return "float32" if getattr(policy, "exact", next(policy.parameters()).dtype == torch.float32) else "bfloat16"

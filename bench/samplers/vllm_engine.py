@@ -38,6 +38,8 @@ def start(policy: Policy, arguments: dict[str, Any]) -> Any:
 
     global _made_world
     vllm_needs.require()
+    if arguments.get("enable_sleep_mode") and _living:
+        raise ConfigError("vllm's sleep mode serves one engine in a process, and this run has two; set sampler.sleep=0")
     if policy.device.type == "cpu":
         vllm_needs.check_head(policy.model.config)
     with _undone(), at_work(policy.device), tempfile.TemporaryDirectory(prefix="bench-vllm-") as folder:
