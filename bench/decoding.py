@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,17 +41,10 @@ class Decoder(ABC):
         return None
 
 
-def autocast(policy: Policy) -> AbstractContextManager[Any]:
-    """The arithmetic of the policy's own forward."""
-    made = getattr(policy, "autocast", nullcontext)
-    entered: AbstractContextManager[Any] = made()
-    return entered
-
-
 def arithmetic(policy: Policy) -> torch.dtype | None:
     """What the policy computes products in, where that is not the type of its weights."""
     device = policy.device.type
-    with autocast(policy):
+    with policy.autocast():
         return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
 
 
@@ -73,7 +65,7 @@ def read_prompts(policy: Policy, prompts: Sequence[Sequence[int]]) -> Prompts:
     lengths = torch.tensor([len(p) for p in prompts], device=device)
     seen = (torch.arange(longest, device=device) >= (longest - lengths).unsqueeze(-1)).long()
     positions = (seen.cumsum(-1) - 1).clamp_min(0)
-    with autocast(policy):
+    with policy.autocast():
         out = policy.model(input_ids=tokens, attention_mask=seen, position_ids=positions, use_cache=True, logits_to_keep=1)
     return Prompts(out.past_key_values, seen, lengths, out.logits[:, -1])
 
@@ -98,7 +90,7 @@ class CachedDecoder(Decoder):
         self.seen = torch.cat([self.seen, self.seen.new_ones(len(tokens), 1)], dim=-1)
         self.position = self.position + 1
         inputs = {"input_ids": tokens.unsqueeze(-1), "attention_mask": self.seen, "position_ids": self.position.unsqueeze(-1)}
-        with autocast(self.policy):
+        with self.policy.autocast():
             logits: Tensor = self.policy.model(**inputs, past_key_values=self.cache, use_cache=True).logits[:, -1]
         return logits
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from torch import Tensor
 from bench import static_decoding
 from bench.decoding import CachedDecoder
 from bench.errors import ConfigError
+from bench.lora import adapt, without
+from bench.model_settings import ModelSettings
 from bench.policy import Policy
 from bench.samplers import hf
 from bench.samplers.hf import HF, choose, chosen
@@ -124,15 +127,10 @@ def test_recorded_steps_follow_the_weights(recording: list[tuple[int, int]]) -> 
     assert (128, 16) in first and not first & moved and (128, 16) in replaced
 
 
-def mixed(subject: Policy) -> Policy:
-    subject.autocast = lambda: torch.autocast("cpu", torch.bfloat16)  # type: ignore[attr-defined]
-    return subject
-
-
 @pytest.mark.parametrize("family", ["qwen2", "gpt2"])
 @torch.inference_mode()
 def test_in_mixed_precision_weights_are_cast_once_and_the_numbers_are_those_of_autocast(family: str) -> None:
-    subject = mixed(policy(family))
+    subject = replace(policy(family), settings=ModelSettings(dtype="mixed"))
     cast, plain, cached = StaticDecoder(subject), StaticDecoder(subject), CachedDecoder(subject)
     plain._watch_weights = lambda: None  # type: ignore[method-assign]
     logits = [each.start(prompts_of(subject), 2, 8) for each in (cast, plain, cached)]
@@ -147,6 +145,27 @@ def test_in_mixed_precision_weights_are_cast_once_and_the_numbers_are_those_of_a
     cast.start(prompts_of(subject), 2, 8)
     name = next(name for name, module in subject.model.named_modules() if module is subject.model.get_output_embeddings())
     assert torch.equal(cast.casts[f"{name}.weight"], subject.model.get_output_embeddings().weight.bfloat16())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed", "bfloat16"])
+def test_adapters_take_part(dtype: Any) -> None:
+    pytest.importorskip("peft")
+    settings = ModelSettings(dtype=dtype, lora_rank=2)
+    subject = policy("qwen2")
+    subject = Policy.of(adapt(subject.model.bfloat16() if dtype == "bfloat16" else subject.model, settings), subject.tokenizer, settings)
+    draw = torch.Generator().manual_seed(5)
+    for parameter in subject.parameters():
+        parameter.data.copy_(0.3 * torch.randn(parameter.shape, generator=draw))
+    with torch.inference_mode():
+        pair = (StaticDecoder(subject), CachedDecoder(subject))
+        for each in pair:
+            each.start(prompts_of(subject), 2, 8)
+        one, other = (each.step(torch.full((8,), 5)) for each in pair)
+    near = 1e-5 if dtype == "float32" else 0.1
+    torch.testing.assert_close(one, other, atol=near, rtol=near)
+    with torch.inference_mode(), without(subject.model):
+        pair[1].start(prompts_of(subject), 2, 8)
+        assert float((pair[1].step(torch.full((8,), 5)) - one).abs().max()) > 3 * near
 
 
 @torch.inference_mode()

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from bench.decoding import CachedDecoder, Decoder, DenseDecoder
-from bench.dense import supported
 from bench.errors import ConfigError
 from bench.policy import Policy
 from bench.samplers.base import Completion, Sampler, Session
@@ -51,11 +50,6 @@ class HFSession(Session):
         self.kind: type[Decoder] | None = None  # of decoder, chosen when first needed
         self.static: StaticDecoder | None = None  # kept, for what it sets up serves every batch
 
-    @property
-    def ends(self) -> tuple[int, ...]:
-        """The tokens that end a completion."""
-        return (self.policy.end,)
-
     @torch.inference_mode()
     def sample(self, prompts: Sequence[Sequence[int]], n: int, limit: int, seed: str) -> list[list[Completion]]:
         if not prompts:
@@ -86,13 +80,13 @@ class HFSession(Session):
         tokens = torch.full((limit, total), -1, device=uniform.device)
         logp = torch.zeros((limit, total), device=uniform.device)
         alive = torch.arange(total, device=uniform.device)  # original numbers of the rows that the decoder still holds
+        ends = torch.tensor(sorted(self.policy.ends), dtype=torch.long, device=uniform.device)
         open_ = torch.ones(total, dtype=torch.bool, device=uniform.device)  # (R,) of those, the ones that have not ended
         logits = rows.start(prompts, n, limit)
         for t in range(limit):
             token, token_logp = choose(logits, uniform[t, alive])
             tokens[t, alive], logp[t, alive] = torch.where(open_, token, -1), token_logp
-            for end in self.ends:
-                open_ &= token != end
+            open_ &= ~torch.isin(token, ends)
             if t + 1 == limit:
                 break
             if (t + 1) % every == 0:
@@ -115,7 +109,7 @@ class HFSession(Session):
         for row, values in zip(tokens.T.tolist(), logp.T.tolist(), strict=True):
             length = row.index(-1) if -1 in row else limit
             own = tuple(row[:length])
-            out.append(Completion(own, tuple(values[:length]), self.policy.decode(own), own[-1] not in self.ends))
+            out.append(Completion(own, tuple(values[:length]), self.policy.decode(own), own[-1] not in self.policy.ends))
         return out
 
     def refresh(self) -> None:
@@ -139,7 +133,7 @@ def chosen(policy: Policy, decode: str) -> type[Decoder]:
         return CachedDecoder
     on_gpu = policy.device.type == "cuda"
     if decode == "auto" and not on_gpu:
-        return DenseDecoder if getattr(policy, "exact", True) and supported(policy.model) else CachedDecoder
+        return DenseDecoder if policy.dense else CachedDecoder
     reason = obstacle(policy.model)
     if not reason:
         return StaticDecoder
