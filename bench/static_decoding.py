@@ -83,13 +83,16 @@ class StaticDecoder(Decoder):
         device = self.policy.device
         if self.room is None or device.type != "cuda":
             return
-        if self.room.bytes > KEPT_SHARE * torch.cuda.get_device_properties(device).total_memory:
-            self._drop()
+        held = self.room.bytes + sum(part.nbytes for part in self.casts.values())
+        if held > KEPT_SHARE * torch.cuda.get_device_properties(device).total_memory:
+            self._forget()
+            self.casts.clear()
+            self.room = None
 
-    def _drop(self) -> None:
+    def _forget(self) -> None:
+        """Drop what was recorded. Memory that graphs shared cannot be shared again once the last of them is gone."""
         self.graphs.clear()
-        self.casts.clear()
-        self.room = None
+        self.pool = None
 
     def _room(self, cache: Any, rows: int, slots: int) -> Room:
         """The tensors in use where they are large enough, or else larger ones."""
@@ -97,7 +100,7 @@ class StaticDecoder(Decoder):
         if self.room is None or self.room.rows < rows or self.room.slots < slots:
             if self.room is not None:
                 rows, slots = max(rows, self.room.rows), max(slots, self.room.slots)
-            self.graphs.clear()
+            self._forget()
             self.room = None  # first, so that its memory can be taken again
             self.room = Room.like(cache, rows, slots, arithmetic(self.policy))
         return self.room
@@ -112,7 +115,7 @@ class StaticDecoder(Decoder):
             self.casts[name].copy_(weight)
         places = tuple(tensor.data_ptr() for tensors in (model.parameters(), model.buffers(), self.casts.values()) for tensor in tensors)
         if places != self.weights:
-            self.graphs.clear()
+            self._forget()
         self.weights = places
 
     def _logits(self, rows: int, length: int) -> Tensor:
@@ -122,6 +125,8 @@ class StaticDecoder(Decoder):
                 self.graphs[rows, length] = self._recorded(rows, length)
             except RuntimeError as error:
                 self.capture = False
+                if self.policy.device.type == "cuda":
+                    torch.cuda.synchronize()
                 warnings.warn(f"decoding without CUDA graphs, this model's step could not be recorded: {error}", stacklevel=2)
         if not self.capture:
             return self._forward(rows, length)
@@ -131,16 +136,19 @@ class StaticDecoder(Decoder):
 
     def _recorded(self, rows: int, length: int) -> tuple[Any, Tensor]:
         """A graph of a step, and where it leaves its logits. The steps that warm up write what the graph will write again."""
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
+        side, own = torch.cuda.Stream(), torch.cuda.current_stream()
+        side.wait_stream(own)
         with torch.cuda.stream(side):
             for _ in range(WARM):
                 self._forward(rows, length)
-        torch.cuda.current_stream().wait_stream(side)
+        own.wait_stream(side)
         self.pool = self.pool or torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self.pool):
-            logits = self._forward(rows, length)
+        try:
+            with torch.cuda.graph(graph, pool=self.pool):
+                logits = self._forward(rows, length)
+        finally:
+            torch.cuda.set_stream(own)  # a recording that fails leaves its own stream in place
         return graph, logits
 
     def _forward(self, rows: int, length: int) -> Tensor:

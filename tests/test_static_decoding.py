@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -43,6 +44,8 @@ def recording(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     seen = []
 
     def recorded(self: StaticDecoder, rows: int, length: int) -> tuple[Any, Tensor]:
+        assert bool(self.pool) == bool(self.graphs)  # memory is shared with graphs that are there, and never with any that are gone
+        self.pool = self.pool or object()
         seen.append((rows, length))
         graph = Recorded(self, rows, length)
         return graph, graph.logits
@@ -192,6 +195,25 @@ def test_a_step_that_cannot_be_recorded_is_taken_without_and_said(monkeypatch: p
     with pytest.warns(UserWarning, match="without CUDA graphs.*not permitted"):
         here = session.sample(prompts_of(subject), 4, 12, "a")
     assert tokens_of(here) == tokens_of(HF().open(subject).sample(prompts_of(subject), 4, 12, "a"))
+
+
+def test_much_memory_is_given_back_after_each_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = policy()
+    static = StaticDecoder(subject, capture=False)
+    wanted = StaticDecoder(subject, capture=False)
+    with torch.inference_mode():
+        first = wanted.start(prompts_of(subject), 2, 8)
+        static.start(prompts_of(subject), 2, 8)
+        static.release()
+        assert static.room is not None  # there is nothing to give back to on a CPU
+        size = static.room.bytes
+        monkeypatch.setattr(Policy, "device", torch.device("cuda"))
+        for total, kept in ((size * 11, True), (size * 9, False)):
+            monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _, total=total: SimpleNamespace(total_memory=total))
+            static.release()
+            assert (static.room is not None) == kept
+        monkeypatch.undo()
+        assert torch.equal(static.start(prompts_of(subject), 2, 8), first)
 
 
 def test_sizes_come_in_few() -> None:
