@@ -49,7 +49,7 @@ def load(folder_or_id: str | Path, device: str, settings: ModelSettings) -> tupl
 
 def commit(name: str, revision: str) -> str | None:
     """The commit of a Hugging Face id that lies in the cache, by which exactly these weights can be had again."""
-    from transformers.utils import cached_file
+    from transformers.utils.hub import cached_file
 
     found = cached_file(name, "config.json", revision=revision or None, local_files_only=True)
     return None if found is None else Path(found).parent.name

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import torch
-from language_models import checkpoint
 
 from algorithms.value import ValueRule
 from bench import registry, reward_model
@@ -27,6 +26,7 @@ from bench.run import execute
 from bench.samplers.hf import HF
 from bench.store import RunStore
 from bench.verifying import Verifier
+from benchmarks.small_checkpoint import checkpoint
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "gsm8k"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"the GSM8K data set is not at {DATA}")
@@ -46,7 +46,7 @@ QUESTION = "Natalia sold clips to {} of her friends in April, and then she sold 
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
     texts = [QUESTION.format(i) + f" #### {i}" for i in range(50)]
-    return Path(checkpoint(tmp_path_factory.mktemp("models") / "small", texts))
+    return checkpoint(tmp_path_factory.mktemp("models") / "small", texts)
 
 
 @pytest.fixture(scope="module")
