@@ -69,7 +69,7 @@ def _alone(spec: RunSpec, store: RunStore, observe: Callable[[RunSpec, Record], 
     if path is not None:
         _show(spec, path, observe)
         return path, []
-    with Work(spec) as work, store.open(spec, provenance()) as folder:
+    with Work(spec) as work, store.open(spec, provenance() | {"model": work.learner.policy.facts()}) as folder:
         if folder.finished:  # by another process, while this one loaded the model
             _show(spec, folder.path, observe)
             return folder.path, folder.warnings

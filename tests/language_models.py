@@ -64,34 +64,3 @@ def model(family: str, **changes: Any) -> Any:
 
 def policy(family: str = "qwen3", **changes: Any) -> Policy:
     return Policy.of(model(family, **changes), tiny.tokenizer(WORDS))
-
-
-CHAT = (
-    "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
-)
-
-
-def byte_tokenizer(texts: list[str], size: int = 600) -> Any:
-    """A byte-level BPE with a chat template, as real checkpoints have: any text goes in and comes out unchanged."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    core = Tokenizer(models.BPE())
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
-    special = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"]
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
-    core.train_from_iterator(texts, trainer)
-    made = PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<|pad|>", eos_token="<|end|>", clean_up_tokenization_spaces=False)
-    made.chat_template = CHAT
-    return made
-
-
-def checkpoint(folder: Any, texts: list[str], family: str = "qwen3", **changes: Any) -> Any:
-    """The folder, with a small model of a real architecture in it whose tokenizer reads any text and knows a chat template."""
-    made = byte_tokenizer(texts)
-    size = {"vocab_size": len(made), "pad_token_id": made.pad_token_id, "eos_token_id": made.eos_token_id}
-    torch.manual_seed(0)
-    Policy.of(model(family, **(size | {"head_dim": 32} | changes)), made).save(folder)
-    return folder

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from language_models import checkpoint
 
 from algorithms.value import ValueRule
-from bench import registry
-from bench.config import RunSpec
+from bench import registry, reward_model
+from bench.config import RewardSettings, RunSpec
 from bench.errors import ConfigError
+from bench.policy import Policy
 from bench.record import Record
-from bench.resolve import Request, resolve
+from bench.resolve import BASES, Request, resolve
+from bench.rollout import collect
 from bench.run import execute
+from bench.samplers.hf import HF
 from bench.store import RunStore
+from bench.verifying import Verifier
+from benchmarks.small_checkpoint import checkpoint
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "gsm8k"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"the GSM8K data set is not at {DATA}")
@@ -37,7 +46,7 @@ QUESTION = "Natalia sold clips to {} of her friends in April, and then she sold 
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
     texts = [QUESTION.format(i) + f" #### {i}" for i in range(50)]
-    return Path(checkpoint(tmp_path_factory.mktemp("models") / "small", texts))
+    return checkpoint(tmp_path_factory.mktemp("models") / "small", texts)
 
 
 @pytest.fixture(scope="module")
@@ -163,3 +172,47 @@ def test_settings_at_their_defaults_leave_the_name_of_a_run_alone(model: Path, d
     assert spec("grpo", model, data, "train.microbatch_tokens=0", "model.chat=auto", "train.optimizer=adamw").run_id == plain.run_id
     other = spec("grpo", model, data, "train.microbatch_tokens=0", "train.optimizer=adamw_8bit")
     assert other.run_id != plain.run_id and RunSpec.from_json(json.loads(json.dumps(other.to_json()))) == other
+
+
+def test_a_reward_model_is_bounded_by_tokens_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same gradients, from passes that hold a few rows each."""
+    policy, found = Policy.load(BASES / "last_digit"), []
+    task = registry.load("tasks", "last_digit")()
+    with Verifier(task) as verifier:
+        groups = collect(policy, HF().open(policy), verifier, list(islice(task.problems("train", 0), 6)), 8, 4, "a")
+    for bound in (0, 40):
+        model, rows_of = policy.copy().with_values(), []
+        monkeypatch.setattr(Policy, "scores", counted(rows_of, Policy.scores))
+        reward_model._backward(model, groups, RewardSettings(microbatch_tokens=bound))
+        monkeypatch.undo()
+        found.append([p.grad for p in model.parameters()])
+        assert len(rows_of) == 1 if not bound else max(rows_of[1:]) < sum(rows_of[1:]) == 48
+    assert sum(float(g.abs().sum()) for g in found[0] if g is not None) > 0
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
+
+
+def counted(into: list[int], scores: Any) -> Any:
+    def call(self: Policy, prompts: Any, completions: Any) -> Any:
+        into.append(len(prompts))
+        return scores(self, prompts, completions)
+
+    return call
+
+
+def test_a_hub_id_comes_from_the_cache_at_its_revision(model: Path, data: Path, tmp_path: Path) -> None:
+    """The layout that the hub's own client leaves, without a network; what was loaded is told beside the specification."""
+    commit, home = "0123456789abcdef0123456789abcdef01234567", tmp_path / "hub"
+    snapshot = home / "models--someone--small" / "snapshots" / commit
+    shutil.copytree(model, snapshot)
+    (home / "models--someone--small" / "refs").mkdir()
+    (home / "models--someone--small" / "refs" / "main").write_text(commit)
+    given = [f"task.data={data}", *SMALL, "model.revision=main"]
+    command = [sys.executable, "-m", "bench", "run", "--algo", "grpo", "--task", "gsm8k", "--tier", "full", "--model", "someone/small"]
+    command += ["--budget", "16", "--results", str(tmp_path / "results"), *(word for pair in given for word in ("--set", pair))]
+    environment = os.environ | {"HF_HUB_CACHE": str(home), "HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    (held,) = (json.loads(path.read_text()) for path in (tmp_path / "results").rglob("spec.json"))
+    assert held["spec"]["model"] == {"name": "someone/small", "settings": {"revision": "main"}}
+    assert held["provenance"]["model"]["commit"] == commit and held["provenance"]["model"]["attention"] == "sdpa"
