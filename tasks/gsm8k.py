@@ -60,7 +60,7 @@ class GSM8K(TextTask):
     def key(self, problem: Problem) -> tuple[int, ...] | str:
         if self.tier == "tiny":
             return super().key(problem)
-        from tasks.gsm8k_data import normal
+        from tasks.data import normal
 
         return normal(problem.facts["question"])
 
