@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -15,6 +15,7 @@ from bench.errors import ConfigError
 from bench.policy import Policy
 from bench.samplers.base import Completion, Sampler, Session
 
+Pick = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # (R, V) logits and (R,) uniform numbers to tokens and log-probabilities
 COMPACT_BELOW = 0.75  # finished rows leave once the others are fewer than this share; moving the cache costs about one step
 
 
@@ -54,7 +55,13 @@ class HFSession(Session):
             out += [done[i : i + n] for i in range(0, len(done), n)]
         return out
 
-    def _decode(self, prompts: Sequence[Sequence[int]], n: int, uniform: Tensor) -> list[Completion]:
+    @torch.inference_mode()
+    def greedy(self, prompts: Sequence[Sequence[int]], limit: int) -> list[Completion]:
+        parts = [prompts[first : first + self.rows] for first in range(0, len(prompts), self.rows)]
+        unused = torch.zeros(limit, self.rows, device=self.policy.device)
+        return [made for part in parts for made in self._decode(part, 1, unused[:, : len(part)], likeliest)]
+
+    def _decode(self, prompts: Sequence[Sequence[int]], n: int, uniform: Tensor, pick: Pick | None = None) -> list[Completion]:
         """The n completions of each prompt in turn, from (limit, P * n) uniform numbers: one decides each token."""
         limit, total = uniform.shape
         rows = decoder(self.policy)
@@ -64,7 +71,7 @@ class HFSession(Session):
         open_ = torch.ones(total, dtype=torch.bool, device=uniform.device)  # (R,) of those, the ones that have not ended
         logits = rows.start(prompts, n, limit)
         for t in range(limit):
-            token, token_logp = choose(logits, uniform[t, alive])
+            token, token_logp = (pick or choose)(logits, uniform[t, alive])
             tokens[t, alive], logp[t, alive] = torch.where(open_, token, -1), token_logp
             open_ &= token != self.policy.end
             if t + 1 == limit or not (count := int(open_.sum())):
@@ -101,3 +108,9 @@ def choose(logits: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
     total = table.double().exp().cumsum(-1)
     token = torch.searchsorted(total, (uniform * total[:, -1]).unsqueeze(-1), right=True).clamp_max(logits.shape[-1] - 1)
     return token.squeeze(-1), table.gather(-1, token).squeeze(-1)
+
+
+def likeliest(logits: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+    """(R,) tokens of the highest probability, the first among equals, and their log-probabilities at temperature 1, from (R, V) logits."""
+    found, token = torch.log_softmax(logits.float(), dim=-1).max(-1)
+    return token, found
