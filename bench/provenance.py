@@ -12,7 +12,19 @@ from typing import Any
 
 from bench import __version__
 
-PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "pandas", "gymnasium", "datasets", "vllm", "math-verify")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "numpy",
+    "pandas",
+    "gymnasium",
+    "datasets",
+    "vllm",
+    "math-verify",
+    "reasoning-gym",
+)
 
 
 def provenance() -> dict[str, Any]:

@@ -25,6 +25,7 @@ PROTOCOL = Protocol(
     lenient="what follows the last ####, else the last line, up to an equals sign and without . $ ` * around it, read the same way",
     limit=1024,
     completions=4,
+    problems=500,
 )
 
 

@@ -80,8 +80,8 @@ class DataSet:
         """How to come by the data, for messages."""
         pages = " and ".join(dict.fromkeys(f"https://huggingface.co/datasets/{each.repository}" for each in (self.train, self.test)))
         return (
-            f"{self.title} comes (1) from the hub: pip install 'rl-bench-suite[full]', and a connection; (2) from the hub's cache, filled by "
-            f"an earlier run of (1); or (3) from a folder with train.jsonl and test.jsonl ({self.form} per line): "
+            f"{self.title} comes (1) from the hub: pip install 'rl-bench-suite[full]', and a connection; (2) from the hub's cache, filled "
+            f"by an earlier run of (1); or (3) from a folder with train.jsonl and test.jsonl ({self.form} per line): "
             f"--set task.data=FOLDER. {self.otherwise}The files of (3) can be made from {pages}"
         )
 

@@ -1,7 +1,7 @@
-r"""Reading and comparing the answers of MATH (arXiv 2103.03874), with math-verify for what two spellings of a number or formula have in common.
+r"""Reading and comparing the answers of MATH (arXiv 2103.03874); math-verify knows when two formulas are one.
 
-math-verify bounds its own work by an alarm signal, which fails in a thread and would end the alarm of the verifier's worker: it is switched
-off here, and the worker's limits on time and memory hold instead.
+math-verify bounds its own work by an alarm signal, which fails in a thread and would end the alarm of the verifier's worker: it is
+switched off here, and the worker's limits on time and memory hold instead.
 """
 
 from __future__ import annotations

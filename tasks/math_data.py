@@ -1,7 +1,7 @@
 r"""The problems of MATH (arXiv 2103.03874, MIT licence) to train on, and MATH-500 (arXiv 2305.20050) held out.
 
-MATH-500 is a part of MATH's own test file; none of its problems is in the train file, and where a folder of the user's has one in both, it is
-trained on nowhere. The held-out file's bytes are those of OpenAI's prm800k repository: both have the SHA-256 of `MATH_500`.
+MATH-500 is a part of MATH's own test file. A problem of it that a train file has as well, in `normal` spelling, is trained on nowhere. The
+pinned revision of the hub's held-out file is the one that OpenAI's prm800k repository published (`MATH_500`).
 """
 
 from __future__ import annotations

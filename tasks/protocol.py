@@ -22,6 +22,7 @@ class Protocol:
     limit: int  # tokens of a completion
     decoding: str = SAMPLED
     completions: int  # per problem
+    problems: int = 0  # the first so many of the held-out split; 0: all it has
 
     def asked(self, question: str) -> str:
         """The prompt of one problem."""

@@ -1,8 +1,8 @@
 """Any data set of reasoning-gym (arXiv 2505.24760).
 
-Problems are made on demand from seeds of our own. A problem belongs to the split that the hash of its question names, whatever the seed: half
-train, a quarter tune, a quarter held out (of some sets a problem takes a second to make, and one in ten would take ten). Where a set asks the
-same in several wordings, each wording is a question of its own.
+Problems are made on demand from seeds of our own. A problem belongs to the split that the hash of its question names, whatever the seed:
+half train, a quarter tune, a quarter held out (of some sets a problem takes a second to make, and one in ten would take ten). Where a set
+asks the same in several wordings, each wording is a question of its own.
 
 A set's own program judges the answers, and some read them as Python. The verifier's worker bounds time and memory, and what looks like a
 call to the interpreter is wrong unread, but that is no sandbox: train nothing that may mean harm.
@@ -38,6 +38,7 @@ PROTOCOL = Protocol(
     lenient="the text of the last <answer>...</answer>, else the last line, has that score",
     limit=1024,
     completions=4,
+    problems=250,
 )
 
 
