@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import checkpoint, registry
+from bench import checkpoint, registry, resolve_control
 from bench.checkpoint import Checkpoint
 from bench.config import CONTROL, Choice, RunSpec, build, recorded
 from bench.errors import ConfigError, MissingError, unknown
@@ -81,6 +81,9 @@ def prepare(asked: Asked) -> Work:
     loaded: dict[str, Any] = {} if run is None else {k: v for k, v in run[0].model.settings.items() if k != "digest"}
     if run is not None and any(pair.startswith("model.") for pair in asked.settings):
         raise ConfigError("a run's model is loaded as it was trained; leave out --set model.NAME")
+    task_class = registry.load("tasks", resolve_control.named(asked.task)[0])
+    if CONTROL in task_class.tiers:
+        raise ConfigError(f"{asked.task} is no text task, and bench eval scores language models; choose one such as gsm8k")
     spec = resolve(
         Request(
             algorithm="untrained",
@@ -92,9 +95,6 @@ def prepare(asked: Asked) -> Work:
             settings=(*asked.settings, *(f"model.{name}={value}" for name, value in loaded.items())),
         )
     )
-    if spec.tier == CONTROL:
-        raise ConfigError(f"{asked.task} is no text task, and bench eval scores language models; choose one such as gsm8k")
-    task_class = registry.load("tasks", spec.task.name)
     task = task_class(**spec.task.settings)
     if run is None:
         return Work(_plan(asked, spec, task, spec.model), task, spec)

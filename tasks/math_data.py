@@ -1,7 +1,8 @@
 r"""The problems of MATH (arXiv 2103.03874, MIT licence) to train on, and MATH-500 (arXiv 2305.20050) held out.
 
-MATH-500 is a part of MATH's own test file. A problem of it that a train file has as well, in `normal` spelling, is trained on nowhere. The
-pinned revision of the hub's held-out file is the one that OpenAI's prm800k repository published (`MATH_500`).
+MATH-500 is a part of MATH's own test file. A problem of it that a train file has as well, in `normal` spelling, is trained on nowhere.
+OpenAI's prm800k repository published it as a file with the SHA-256 35dc41080a3680858b27fa7e0533d2d547825316fc5dafe5d316f4ccc5a06132, which
+is the hub's file at the pinned revision, too.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from typing import Any
 from tasks import math_answers
 from tasks.data import DataSet, Pinned, Row, refused
 
-MATH_500 = "35dc41080a3680858b27fa7e0533d2d547825316fc5dafe5d316f4ccc5a06132"
 SUBJECTS = ("algebra", "counting_and_probability", "geometry", "intermediate_algebra", "number_theory", "prealgebra", "precalculus")
 FORM = r'{"problem": text, "solution": text with \boxed{answer}} or {"problem": text, "answer": text}'
 
