@@ -14,7 +14,8 @@ from tasks.protocol import PLACE, Protocol
 PROTOCOL = Protocol(
     name="math/1",
     prompt=PLACE + "\nThink step by step, then put the final answer in \\boxed{}.\n",
-    strict=f"what the last \\boxed holds is the data set's answer, as text or by math-verify (up to {math_answers.LONGEST} characters)",
+    strict="what the last \\boxed holds is the data set's answer, as text or by math-verify"
+    f" (not above {math_answers.LONGEST} characters, nor for a number to the power of a power)",
     lenient=f"the last expression that math-verify finds in the last {math_answers.TAIL} characters is the data set's answer",
     limit=2048,
     completions=4,

@@ -29,7 +29,7 @@ PINNED: dict[str, tuple[TextTask, str, str, int]] = {
         "Think step by step, then write #### and the expression alone, such as #### (1 + 2) / 3\n",
         1024,
     ),
-    "math/1": (math.Math(), "68c669909fa6", "Why?\nThink step by step, then put the final answer in \\boxed{}.\n", 2048),
+    "math/1": (math.Math(), "72f36e44d6e9", "Why?\nThink step by step, then put the final answer in \\boxed{}.\n", 2048),
     "rg/1": (
         rg.RG(),
         "1e1b72264006",
