@@ -61,7 +61,9 @@ def test_the_hub_is_asked_for_every_subject_at_the_pinned_revision(monkeypatch: 
     assert asked == [*subjects, ("HuggingFaceH4/MATH-500", "test", "6e4ed1a")] and len(subjects) == 7
 
 
-@pytest.mark.parametrize("item", [{}, [], {"problem": "Why?"}, {"problem": " ", "answer": "3"}, {"problem": "Why?", "solution": "It is 3."}])
+@pytest.mark.parametrize(
+    "item", [{}, [], {"problem": "Why?"}, {"problem": " ", "answer": "3"}, {"problem": "Why?", "solution": "It is 3."}]
+)
 def test_what_has_no_answer_is_refused_by_its_place(item: Any) -> None:
     with pytest.raises(ValueError, match=r"train\.jsonl, line 3: .* is no .*mend or delete it"):
         math_data.read(item, "train.jsonl, line 3")
