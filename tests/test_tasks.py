@@ -126,7 +126,7 @@ def test_countdown_of_the_full_tier_divides_exactly(text: str, strict: int, leni
 
 
 def test_countdown_says_what_it_cannot_make() -> None:
-    with pytest.raises(ValueError, match="gave no train problem .* raise number_max or target_max"):
+    with pytest.raises(ValueError, match=r"gave no train problem .* raise number_max or target_max"):
         next(Countdown(tier="full", numbers=2, number_max=2).problems("train", 0))
     for wrong in ({"fewest": 3}, {"tier": "full", "fewest": 4}, {"tier": "full", "fewest": 1}):
         with pytest.raises(ValueError, match="fewest is"):
