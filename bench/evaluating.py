@@ -47,15 +47,17 @@ def execute(work: Work, path: Path, watch: Watch) -> dict[str, Any]:
     part = path.with_name(path.name + ".part")
     with files.guarded(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        items, seconds = _begun(part, {"plan": work.plan.to_json(), "key": key})
-    if len(items) < len(problems):
-        seconds += _score(work, problems, items, part, watch)
+        chunks = _begun(part, {"plan": work.plan.to_json(), "key": key})
+    if sum(len(chunk["items"]) for chunk in chunks) < len(problems):
+        _score(work, problems, chunks, part, watch)
+    items = _items(chunks)
     report = {
         "id": work.plan.id,
         **work.plan.to_json(),
         "scores": summary(items),
         "key": key,  # equal keys: the same problems in order
-        "seconds": round(seconds, 3),
+        "seconds": round(sum(chunk["seconds"] for chunk in chunks), 3),
+        "loaded": chunks[-1]["loaded"],
         "provenance": provenance(),
         "items": rows(items),
     }
@@ -87,25 +89,29 @@ def _problems(work: Work) -> list[Problem]:
     return found
 
 
-def _begun(part: Path, header: dict[str, Any]) -> tuple[list[Item], float]:
-    """What an interrupted call left, with the seconds it took. Raises StoreError where it is another evaluation's."""
+def _items(chunks: Sequence[dict[str, Any]]) -> list[Item]:
+    return [Item(**item) for chunk in chunks for item in chunk["items"]]
+
+
+def _begun(part: Path, header: dict[str, Any]) -> list[dict[str, Any]]:
+    """What an interrupted call left. Raises StoreError where it is another evaluation's."""
     files.drop_torn_tail(part)
     held = files.lines(part)
     if not held:
         files.append(part, files.canonical(header) + "\n")
-        return [], 0.0
+        return []
     if held[0] != header:
         raise StoreError(f"{part} is what is left of another evaluation; choose another --out, or remove it")
-    return [Item(**item) for line in held[1:] for item in line["items"]], sum(line["seconds"] for line in held[1:])
+    return held[1:]
 
 
-def _score(work: Work, problems: Sequence[Problem], items: list[Item], part: Path, watch: Watch) -> float:
-    """Adds what is missing to `items` and to the file; returns the seconds it took."""
+def _score(work: Work, problems: Sequence[Problem], chunks: list[dict[str, Any]], part: Path, watch: Watch) -> None:
+    """Adds what is missing to `chunks` and to the file; the first one's seconds hold those of loading the model."""
     plan, before = work.plan, time.perf_counter()
     policy = _policy(work)
     session = registry.load("samplers", plan.sampler.name)(**plan.sampler.settings).open(policy)
     workers = min(WORKERS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    began, take = before, max(1, CHUNK // plan.completions)
+    items, take, loaded = _items(chunks), max(1, CHUNK // plan.completions), policy.facts()
     try:
         with Verifier(work.task, workers) as verifier:
             while len(items) < len(problems):
@@ -115,15 +121,14 @@ def _score(work: Work, problems: Sequence[Problem], items: list[Item], part: Pat
                     groups = collect_greedy(policy, session, verifier, chunk, plan.limit)
                 else:
                     groups = collect(policy, session, verifier, chunk, plan.completions, plan.limit, f"eval:{plan.seed}:{first}")
-                items += (made := [Item.of(group) for group in groups])
-                now = time.perf_counter()
+                made, now = [Item.of(group) for group in groups], time.perf_counter()
+                chunks.append({"items": rows(made), "seconds": now - before, "loaded": loaded})
                 with files.guarded(part):
-                    files.append(part, files.canonical({"items": rows(made), "seconds": now - before}) + "\n")
-                before = now
+                    files.append(part, files.canonical(chunks[-1]) + "\n")
+                items, before = items + made, now
                 watch(len(items), len(problems), sum(map(sum, (item.strict for item in items))) / len(items) / plan.completions)
     finally:
         session.close()
-    return time.perf_counter() - began
 
 
 def _policy(work: Work) -> Policy:

@@ -7,18 +7,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import torch
 
 from bench import evaluation, registry, reward_model
 from bench.checkpoint import Checkpoint
-from bench.config import CONTROL, RewardSettings, RunSpec, TrainSettings
+from bench.config import CONTROL, RewardSettings, RunSpec, TrainSettings, build
 from bench.control import run as control
 from bench.errors import ConfigError, DivergedError, MissingError
+from bench.loops import optimizers
 from bench.loops.progress import Progress
 from bench.loops.setup import Plan, learner
 from bench.loops.training import train
+from bench.model_settings import ModelSettings
 from bench.policy import Policy
 from bench.provenance import provenance
 from bench.record import Record
@@ -67,7 +69,7 @@ def _alone(spec: RunSpec, store: RunStore, observe: Callable[[RunSpec, Record], 
     if path is not None:
         _show(spec, path, observe)
         return path, []
-    with Work(spec) as work, store.open(spec, provenance()) as folder:
+    with Work(spec) as work, store.open(spec, provenance() | {"model": work.learner.policy.facts()}) as folder:
         if folder.finished:  # by another process, while this one loaded the model
             _show(spec, folder.path, observe)
             return folder.path, folder.warnings
@@ -150,8 +152,7 @@ class Work:
         """Weights and optimizer states by file name."""
         found = {name: model.tensors() for name, model in self.learner.weights().items()}
         for name, (optimizer, model) in self.learner.optimizers().items():
-            names, state = list(model.tensors()), optimizer.state_dict()["state"]
-            found[name] = {f"{names[i]}/{key}": value for i, held in state.items() for key, value in held.items()}
+            found[name] = optimizers.state(optimizer, list(model.tensors()))
         return {name: held for name, held in found.items() if held}
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -161,12 +162,7 @@ class Work:
         self.progress = Progress.from_json(checkpoint.state)
         for name, (optimizer, model) in self.learner.optimizers().items():
             if checkpoint.holds(name):  # not before it has stepped
-                names = list(model.tensors())
-                state: dict[int, dict[str, Any]] = {i: {} for i in range(len(names))}
-                for key, value in checkpoint.tensors(name).items():
-                    weight, _, part = key.rpartition("/")
-                    state[names.index(weight)][part] = value
-                optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+                optimizers.restore(optimizer, list(model.tensors()), checkpoint.tensors(name))
         self.learner.session.refresh()
         self.learner.looking.refresh()
 
@@ -219,4 +215,5 @@ def start_policy(spec: RunSpec) -> Policy:
     if wanted is not None and digest(folder) != wanted:
         raise ConfigError(f"the weights in {folder} are not those the run began with (digest {wanted}); put them back or start a new run")
     device = "cuda" if spec.tier == "full" and torch.cuda.is_available() else "cpu"
-    return Policy.load(folder if wanted is not None else spec.model.name, device)
+    settings = build(ModelSettings, "model", {name: value for name, value in spec.model.settings.items() if name != "digest"})
+    return Policy.load(folder if wanted is not None else spec.model.name, device, settings)

@@ -65,7 +65,7 @@ def test_scores_are_those_of_its_items(tmp_path: Path) -> None:
     assert 0 < scores["strict"]["low"] < scores["strict"]["value"] < scores["strict"]["high"] < 1
     assert scores["pass@4"]["value"] == pytest.approx(sum(any(item["strict"]) for item in items) / 12)
     assert scores["tokens"] == sum(sum(item["tokens"]) for item in items) == scores["length"] * 48
-    assert report["protocol"] is None and report["provenance"]["packages"]["torch"]
+    assert report["protocol"] is None and report["provenance"]["packages"]["torch"] and report["loaded"]["parameters"] > 0
     assert not (tmp_path / "a.json.part").exists()
 
 
