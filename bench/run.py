@@ -127,7 +127,7 @@ class Work:
         _check_demonstrations(spec, task, held_out)
         if rule.forms:
             _check_forms(spec, task, held_out)
-        policy = _policy(spec)
+        policy = start_policy(spec)
         self.progress = Progress()
         self.learner = learner(rule, policy, settings, sampler, Verifier(task))
         self.plan = Plan(task, held_out, settings, spec.seed, max(1, spec.budget // settings.eval_points), spec.budget)
@@ -208,7 +208,7 @@ def _check_forms(spec: RunSpec, task: TextTask, problems: list[Problem]) -> None
         )
 
 
-def _policy(spec: RunSpec) -> Policy:
+def start_policy(spec: RunSpec) -> Policy:
     """The start checkpoint. Raises ConfigError where its weights are no longer those of the specification."""
     folder = model_folder(spec.model.name)
     wanted = spec.model.settings.get("digest")
