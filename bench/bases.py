@@ -13,11 +13,11 @@ import torch
 from bench import evaluation, registry
 from bench.config import build
 from bench.errors import ConfigError, StoreError
+from bench.models import BASES
 from bench.policy import Policy
 from bench.pretrain import PretrainSettings, pretrain
 from bench.provenance import provenance
 from bench.recipes import recipe
-from bench.resolve import BASES
 from bench.rollout import collect
 from bench.samplers.hf import HF
 from bench.verifying import Verifier

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from bench import __version__, registry
 from bench.errors import BenchError, ConfigError
-from bench.resolve import BASES
+from bench.models import BASES
 
 State = Literal["ok", "missing", "note"]
 Probe = Callable[[], "Iterator[Finding]"]

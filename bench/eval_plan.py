@@ -32,7 +32,7 @@ class Asked:
     completions: int = 0
     greedy: bool = False
     limit: int = 0
-    sampler: str = "hf"
+    sampler: str = ""
     seed: int = 0
     settings: tuple[str, ...] = ()  # "task.data=FOLDER"
 

@@ -14,6 +14,8 @@ from bench import lora
 from bench.errors import ConfigError, MissingError
 from bench.model_settings import ModelSettings
 
+OF_TORCH = ("torchvision", "torchaudio", "torchcodec")  # where they do not fit the torch that is there, imports of transformers fail
+
 
 def load(folder_or_id: str | Path, device: str, settings: ModelSettings) -> tuple[Any, Any]:
     """A causal language model on its device, in evaluation mode, and its tokenizer. A local folder needs no network.
@@ -32,6 +34,10 @@ def load(folder_or_id: str | Path, device: str, settings: ModelSettings) -> tupl
             model: Any = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, attn_implementation=chosen, **where)
     except (OSError, ValueError, ImportError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if any(name in f"{error}{error.__cause__}" for name in OF_TORCH) or "Could not import module" in reason:
+            reason += (
+                f"; if {', '.join(OF_TORCH)} are built for another torch: pip uninstall -y {' '.join(OF_TORCH)}, text needs none of them"
+            )
         if chosen is not None and (chosen in reason or "attention" in reason.lower()):
             raise ConfigError(f"model.attention is {chosen!r}: {reason}; leave it at auto, or take sdpa or eager") from error
         raise MissingError(

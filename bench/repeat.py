@@ -78,7 +78,7 @@ def _words(request: Request) -> list[str]:
     words = ["--algo", request.algorithm, "--task", request.task]
     for option, value, usual in (
         ("--tier", request.tier, ""),
-        ("--sampler", request.sampler, "hf"),
+        ("--sampler", request.sampler, "hf" if request.tier == "tiny" else ""),  # what is installed decides elsewhere
         ("--model", request.model, ""),
         ("--reward", request.reward, "verifier"),
     ):

@@ -21,10 +21,10 @@ from bench.loops.progress import Progress
 from bench.loops.setup import Plan, learner
 from bench.loops.training import train
 from bench.model_settings import ModelSettings
+from bench.models import digest, model_folder
 from bench.policy import Policy
 from bench.provenance import provenance
 from bench.record import Record
-from bench.resolve import digest, model_folder
 from bench.run_folder import RunFolder, read_records
 from bench.store import RunStore
 from bench.verifying import Verifier
@@ -163,8 +163,7 @@ class Work:
         for name, (optimizer, model) in self.learner.optimizers().items():
             if checkpoint.holds(name):  # not before it has stepped
                 optimizers.restore(optimizer, list(model.tensors()), checkpoint.tensors(name))
-        self.learner.session.refresh()
-        self.learner.looking.refresh()
+        self.learner.refresh()
 
     def __enter__(self) -> Self:
         return self

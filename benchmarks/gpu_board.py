@@ -34,8 +34,9 @@ def train_one(seed: int, samples: int) -> dict[str, float]:
     from bench.loops.progress import Progress
     from bench.loops.setup import Plan, learner
     from bench.loops.training import train
+    from bench.models import BASES
     from bench.policy import Policy
-    from bench.resolve import BASES, Request, resolve
+    from bench.resolve import Request, resolve
     from bench.samplers.hf import HF
     from bench.verifying import Verifier
 

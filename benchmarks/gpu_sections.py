@@ -29,8 +29,8 @@ from bench import registry, tiny  # noqa: E402
 from bench.config import TrainSettings  # noqa: E402
 from bench.loops.setup import Moved  # noqa: E402
 from bench.loops.updates import Rows, update  # noqa: E402
+from bench.models import BASES  # noqa: E402
 from bench.policy import Policy  # noqa: E402
-from bench.resolve import BASES  # noqa: E402
 from bench.rollout import collect, rows, verdicts  # noqa: E402
 from bench.samplers.hf import HF  # noqa: E402
 from bench.verifying import Verifier  # noqa: E402

@@ -18,9 +18,10 @@ from algorithms.value import ValueRule
 from bench import registry, reward_model
 from bench.config import RewardSettings, RunSpec
 from bench.errors import ConfigError
+from bench.models import BASES
 from bench.policy import Policy
 from bench.record import Record
-from bench.resolve import BASES, Request, resolve
+from bench.resolve import Request, resolve
 from bench.rollout import collect
 from bench.run import execute
 from bench.samplers.hf import HF
@@ -148,7 +149,7 @@ def test_settings_that_cannot_work_are_refused(algorithm: str, settings: list[st
 def test_a_package_that_is_missing_is_named_before_anything_is_loaded(
     settings: str, module: str, extra: str, model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bench.resolve.find_spec", lambda name: None if name == module else object())
+    monkeypatch.setattr("bench.resolve_text.find_spec", lambda name: None if name == module else object())
     with pytest.raises(Exception, match=rf"needs {module}: pip install \"rl-bench-suite\[{extra}\]\""):
         spec("grpo", model, data, settings)
 
@@ -159,7 +160,7 @@ def test_adapters_start_from_a_rate_of_their_own(model: Path, data: Path) -> Non
 
 
 def test_a_gpu_is_used_in_bfloat16(model: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.resolve.gpu", lambda: True)
+    monkeypatch.setattr("bench.models.gpu", lambda: True)
     full, lora, plain = (spec("grpo", model, data, *more).model.settings for more in ([], ["model.lora_rank=2"], ["model.dtype=float32"]))
     assert (full["dtype"], lora["dtype"], plain.get("dtype")) == ("mixed", "bfloat16", None)
 

@@ -20,8 +20,8 @@ from bench.loops.progress import Progress
 from bench.loops.setup import Plan, learner
 from bench.loops.training import train
 from bench.model_settings import ModelSettings
+from bench.models import BASES
 from bench.policy import Policy
-from bench.resolve import BASES
 from bench.samplers import hf
 from bench.samplers.hf import HF
 from bench.static_decoding import StaticDecoder

@@ -23,9 +23,9 @@ from bench.loops import probes
 from bench.loops.progress import Progress
 from bench.loops.setup import Plan, learner
 from bench.loops.training import train
+from bench.models import BASES
 from bench.policy import Policy
 from bench.record import Record
-from bench.resolve import BASES
 from bench.rollout import Group
 from bench.samplers.base import Completion, Session
 from bench.samplers.hf import HF

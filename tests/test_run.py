@@ -17,8 +17,9 @@ import pytest
 
 from bench.config import RunSpec
 from bench.errors import ConfigError, DivergedError
+from bench.models import BASES
 from bench.record import Record
-from bench.resolve import BASES, Request, resolve
+from bench.resolve import Request, resolve
 from bench.run import Work, execute
 from bench.run_folder import read_items
 from bench.store import RunStore

@@ -321,7 +321,7 @@ WORLD = """
 import os, sys, tempfile
 import torch, torch.distributed as dist
 from bench.policy import Policy
-from bench.resolve import BASES
+from bench.models import BASES
 from bench.samplers import vllm_engine
 from bench.samplers.vllm import VLLM
 

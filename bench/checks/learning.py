@@ -14,9 +14,9 @@ from bench.config import TrainSettings
 from bench.loops.progress import Progress
 from bench.loops.setup import Plan, learner
 from bench.loops.training import train
+from bench.models import BASES
 from bench.policy import Policy
 from bench.record import Record
-from bench.resolve import BASES
 from bench.verifying import Verifier
 
 STEPS = 24  # rollout batches of 16 x 8 completions

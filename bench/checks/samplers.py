@@ -10,8 +10,8 @@ import torch
 from bench import registry
 from bench.checks.expect import DoesNotApply, expect
 from bench.errors import MissingError
+from bench.models import BASES
 from bench.policy import Policy
-from bench.resolve import BASES
 from bench.samplers.base import Completion, Sampler
 
 PROMPTS, EACH, LIMIT = 5, 6, 3

@@ -21,7 +21,7 @@ def evaluate(
     completions: Annotated[int, typer.Option(help="Sampled completions of each problem; 0: the protocol's.")] = 0,
     greedy: Annotated[bool, typer.Option("--greedy", help="One completion, the likeliest token at every place.")] = False,
     limit: Annotated[int, typer.Option(help="Tokens of a completion; 0: the protocol's.")] = 0,
-    sampler: Annotated[str, typer.Option(help="How completions are sampled; `bench ls samplers` lists them.")] = "hf",
+    sampler: Annotated[str, typer.Option(help="How completions are sampled: hf, or vllm where it is installed beside a GPU.")] = "",
     seed: Annotated[int, typer.Option(help="What is sampled follows from it.")] = 0,
     settings: Annotated[list[str] | None, typer.Option("--set", help="PART.NAME=VALUE with task, sampler or model as part.")] = None,
     out: Annotated[Path | None, typer.Option(help="JSON file to write; by default one in the results folder.")] = None,

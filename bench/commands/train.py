@@ -26,7 +26,7 @@ def run(
     tier: Annotated[
         str, typer.Option(help="tiny (a small model on the CPU) or full (real data, a GPU); by default what the machine has.")
     ] = "",
-    sampler: Annotated[str, typer.Option(help="How completions are sampled; `bench ls samplers` lists them.")] = "hf",
+    sampler: Annotated[str, typer.Option(help="How completions are sampled: hf, or vllm where it is installed beside a GPU.")] = "",
     model: Annotated[str, typer.Option(help="Folder or Hugging Face id of the start model; by default the task's own base.")] = "",
     reward: Annotated[
         str, typer.Option(help="What pays for a completion: verifier, or model, one that learns from it first.")

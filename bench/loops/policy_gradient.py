@@ -42,8 +42,7 @@ def learn(learner: Learner, rule: PolicyGradient, plan: Plan, progress: Progress
         if not seen and gap is None:  # the first step differentiates the policy that sampled
             gap = (step.logp - part.batch.old_logp).abs()[part.batch.mask]
         seen.append(probes.Seen(part.batch, part.credit, step.logp, step.entropy, step.grad_norm))
-    learner.session.refresh()
-    learner.looking.refresh()
+    learner.refresh()
     found = probes.of_updates(rule, seen, settings.grad_clip) | _pull(rule, batch, progress) | mended
     if rule.critic:
         found |= probes.of_values(batch, credit)

@@ -60,9 +60,10 @@ def _renew(learner: Learner, rule: Preference, step: int) -> None:
     """Let the newest weights sample, where it is time for it."""
     if rule.sampling == "iterative" and step % rule.every == 0:
         learner.behaviour.restore(learner.policy.tensors())
-    if rule.sampling != "offline":
-        learner.session.refresh()
-    learner.looking.refresh()
+    if rule.sampling == "offline":
+        learner.looking.refresh()
+    else:
+        learner.refresh()
 
 
 @dataclass(frozen=True)

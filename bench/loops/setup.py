@@ -47,6 +47,12 @@ class Learner(Moved):
         groups = collect(self.behaviour, self.session, self.verifier, problems, n, limit, seed)
         return groups if self.reward_model is None else self.reward_model.paid(groups)
 
+    def refresh(self) -> None:
+        """Let both samplers take the newest weights; where they are one, once."""
+        self.session.refresh()
+        if self.looking is not self.session:
+            self.looking.refresh()
+
     def weights(self) -> dict[str, Policy]:
         """Every model that changes, by the name it is saved under."""
         found = {"model": self.policy}

@@ -67,7 +67,8 @@ def check_names(plan: Plan) -> None:
         registry.load("algorithms", name)
     for name in plan.task:
         _task(name)
-    registry.load("samplers", plan.sampler)
+    if plan.sampler:
+        registry.load("samplers", plan.sampler)
     if plan.tier and plan.tier not in (*get_args(Tier), CONTROL):
         raise unknown("tier", plan.tier, get_args(Tier))
     if plan.reward not in REWARDS:

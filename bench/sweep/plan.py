@@ -22,7 +22,7 @@ class Plan:
     task: tuple[str, ...]
     seeds: tuple[int, ...]
     tier: str = ""
-    sampler: str = "hf"
+    sampler: str = ""
     model: str = ""
     reward: str = "verifier"
     budget: int = 0
