@@ -88,7 +88,7 @@ def prepare(asked: Asked) -> Work:
         Request(
             algorithm="untrained",
             task=asked.task,
-            tier=asked.tier,
+            tier=asked.tier or _tier(asked.model, task_class, run),
             sampler=asked.sampler,
             model=asked.model if run is None else run[0].model.name,
             seed=asked.seed,
@@ -112,6 +112,13 @@ def _check(asked: Asked) -> None:
     for pair in asked.settings:
         if pair.partition(".")[0] not in PARTS:
             raise unknown("part to set in an evaluation", pair.partition(".")[0], PARTS)
+
+
+def _tier(model: str, task_class: type[Any], run: tuple[RunSpec, Checkpoint] | None) -> str:
+    """A run's own, tiny for a base of that tier, and else the one that has a protocol; empty where the task leaves no choice."""
+    if run is not None and run[0].tier in task_class.tiers:
+        return run[0].tier
+    return "full" if "full" in task_class.tiers and not model.startswith("base:") else ""
 
 
 def _run(model: str) -> tuple[RunSpec, Checkpoint] | None:
