@@ -21,7 +21,7 @@ app = typer.Typer(
 for command in (
     *(train.run, train.resume, sweep.sweep, tune.tune),
     *(compare.leaderboard, compare.compare, compare.verify, compare.pack, report.report, plot.plot),
-    *(look.ls, look.check, look.doctor, make.pretrain, make.collect),
+    *(look.ls, look.check, look.doctor, make.pretrain, make.collect, make.save),
 ):
     app.command()(command)
 app.command("eval")(evaluate.evaluate)

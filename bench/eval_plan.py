@@ -77,7 +77,7 @@ class Work:
 def prepare(asked: Asked) -> Work:
     """Raises ConfigError for what cannot be, MissingError for what is not there; loads no model."""
     _check(asked)
-    run = _run(asked.model)
+    run = trained_run(asked.model)
     loaded: dict[str, Any] = {} if run is None else {k: v for k, v in run[0].model.settings.items() if k != "digest"}
     if run is not None and any(pair.startswith("model.") for pair in asked.settings):
         raise ConfigError("a run's model is loaded as it was trained; leave out --set model.NAME")
@@ -121,7 +121,7 @@ def _tier(model: str, task_class: type[Any], run: tuple[RunSpec, Checkpoint] | N
     return "full" if "full" in task_class.tiers and not model.startswith("base:") else ""
 
 
-def _run(model: str) -> tuple[RunSpec, Checkpoint] | None:
+def trained_run(model: str) -> tuple[RunSpec, Checkpoint] | None:
     """The specification and the newest checkpoint of a run on text, where the name is its folder."""
     folder = Path(model).expanduser()
     if not (folder / "spec.json").is_file():

@@ -14,10 +14,9 @@ from bench import evaluation, files, registry
 from bench.errors import ConfigError, MissingError, StoreError
 from bench.eval_plan import Work
 from bench.evaluated import Item, rows, summary
-from bench.policy import Policy
 from bench.provenance import provenance
 from bench.rollout import collect, collect_greedy
-from bench.run import start_policy
+from bench.trained import trained_policy
 from bench.verifying import Verifier
 from tasks.base import Problem
 
@@ -108,7 +107,7 @@ def _begun(part: Path, header: dict[str, Any]) -> list[dict[str, Any]]:
 def _score(work: Work, problems: Sequence[Problem], chunks: list[dict[str, Any]], part: Path, watch: Watch) -> None:
     """Adds what is missing to `chunks` and to the file; the first one's seconds hold those of loading the model."""
     plan, before = work.plan, time.perf_counter()
-    policy = _policy(work)
+    policy = trained_policy(work.spec, work.checkpoint)
     session = registry.load("samplers", plan.sampler.name)(**plan.sampler.settings).open(policy)
     workers = min(WORKERS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     items, take, loaded = _items(chunks), max(1, CHUNK // plan.completions), policy.facts()
@@ -129,12 +128,3 @@ def _score(work: Work, problems: Sequence[Problem], chunks: list[dict[str, Any]]
                 watch(len(items), len(problems), sum(map(sum, (item.strict for item in items))) / len(items) / plan.completions)
     finally:
         session.close()
-
-
-def _policy(work: Work) -> Policy:
-    """The model to score: the start model's, with the weights that a run came to, where one is meant."""
-    policy = start_policy(work.spec)
-    if work.checkpoint is not None:
-        held = work.checkpoint.tensors("model")
-        policy.restore({name: tensor for name, tensor in held.items() if not name.startswith("value_head.")})
-    return policy

@@ -13,6 +13,7 @@ largest difference of a probe is printed. A run that is finished is not made aga
 from __future__ import annotations
 
 import argparse
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -25,7 +26,6 @@ from bench.resolve import Request, resolve
 from bench.run import execute
 from bench.store import RunStore
 from benchmarks.small_checkpoint import checkpoint
-from tasks.gsm8k_data import load
 
 SETTINGS = ("train.prompts=4", "train.completions=4", "train.limit=16", "train.eval_problems=4", "train.eval_completions=2")
 WEIGHTS = {"full": (), "lora": ("model.lora_rank=4",)}
@@ -83,7 +83,8 @@ def main() -> None:
         parser.error("--data names the folder with the data set")
     torch.set_num_threads(1)
     if not (asked.model / "config.json").exists():
-        checkpoint(asked.model, [f"{question}\n{answer}" for question, answer, _ in load("train", asked.data)[:500]])
+        task = registry.load("tasks", "gsm8k")(tier="full", data=asked.data)
+        checkpoint(asked.model, list(islice(task.problems("train", 0), 16)))
     print(f"{'algorithm':18s} {'train':5s} {'from':6s} {'steps':>5s} {'samples':>8s} {'tokens':>8s} {'logp gap':>10s} {'seconds':>8s}")
     for algorithm in asked.algorithms:
         for weights in WEIGHTS:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from bench.policy import Policy
+from tasks.base import Problem
 
 SHAPE: dict[str, Any] = {
     "hidden_size": 64,
@@ -40,14 +41,34 @@ def byte_tokenizer(texts: Sequence[str], size: int = 600) -> Any:
     return made
 
 
-def checkpoint(folder: Path, texts: Sequence[str], **changes: Any) -> Path:
-    """The folder, with the model in it; `changes` are the configuration's."""
+def checkpoint(folder: Path, problems: Sequence[Problem], steps: int = 50, **changes: Any) -> Path:
+    """The folder, with a model in it that was shown these problems' answers for some steps, so that it is sometimes right about them and
+    there is something to reinforce. `changes` are the configuration's."""
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
-    made = byte_tokenizer(texts)
+    made = byte_tokenizer([f"{problem.prompt}{_answer(problem)}" for problem in problems])
     size = {"vocab_size": len(made), "pad_token_id": made.pad_token_id, "eos_token_id": made.eos_token_id, "bos_token_id": None}
-    config = Qwen3Config(**(SHAPE | size | {"tie_word_embeddings": True, "initializer_range": 0.1} | changes))
+    config = Qwen3Config(**(SHAPE | size | {"tie_word_embeddings": True} | changes))
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        Policy.of(Qwen3ForCausalLM(config), made).save(folder)
+        policy = Policy.of(Qwen3ForCausalLM(config), made)
+    _show(policy, problems, steps)
+    policy.save(folder)
     return folder
+
+
+def _show(policy: Policy, problems: Sequence[Problem], steps: int) -> None:
+    """Supervised steps on eight problems each, in turn."""
+    optimizer = torch.optim.AdamW(policy.parameters(), 3e-3)
+    prompts = [policy.encode(problem.prompt) for problem in problems]
+    answers = [[*policy.plain(_answer(problem)), policy.end] for problem in problems]
+    for step in range(steps):
+        rows = [(8 * step + i) % len(problems) for i in range(8)]
+        optimizer.zero_grad()
+        shown = [answers[i] for i in rows]
+        (-policy.forward([prompts[i] for i in rows], shown).logp.sum() / sum(map(len, shown))).backward()
+        optimizer.step()
+
+
+def _answer(problem: Problem) -> str:
+    return f"#### {problem.facts['gold']}"

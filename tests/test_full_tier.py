@@ -13,11 +13,14 @@ from typing import Any
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from algorithms.value import ValueRule
 from bench import registry, reward_model
+from bench.cli import app
 from bench.config import RewardSettings, RunSpec
-from bench.errors import ConfigError
+from bench.errors import ConfigError, StoreError
+from bench.eval_plan import trained_run
 from bench.models import BASES
 from bench.policy import Policy
 from bench.record import Record
@@ -26,6 +29,7 @@ from bench.rollout import collect
 from bench.run import execute
 from bench.samplers.hf import HF
 from bench.store import RunStore
+from bench.trained import save, trained_policy
 from bench.verifying import Verifier
 from benchmarks.small_checkpoint import checkpoint
 
@@ -44,13 +48,6 @@ QUESTION = "Natalia sold clips to {} of her friends in April, and then she sold 
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
-    texts = [QUESTION.format(i) + f" #### {i}" for i in range(50)]
-    return checkpoint(tmp_path_factory.mktemp("models") / "small", texts)
-
-
-@pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """In the form of the data set, for what needs no more than the form."""
     folder = tmp_path_factory.mktemp("gsm8k")
@@ -58,6 +55,23 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows = [{"question": QUESTION.format(2 * i), "answer": f"{2 * i}+{i}=<<{3 * i}>>\n#### {3 * i}"} for i in numbers]
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
+
+
+@pytest.fixture(scope="module")
+def model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shown(data, tmp_path_factory.mktemp("models") / "small")
+
+
+@pytest.fixture(scope="module")
+def real_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shown(DATA, tmp_path_factory.mktemp("models") / "real")
+
+
+def shown(data: Path, folder: Path) -> Path:
+    """A model that is sometimes right about the first problems that a run of seed 0 draws."""
+    torch.set_num_threads(1)
+    task = registry.load("tasks", "gsm8k")(tier="full", data=str(data))
+    return checkpoint(folder, list(islice(task.problems("train", 0), 8)))
 
 
 def spec(algorithm: str, model: Path, data: Path, *settings: str, sampler: str = "hf", budget: int = 32) -> RunSpec:
@@ -75,10 +89,15 @@ def records(of: RunSpec, root: Path) -> list[Record]:
 @pytest.mark.parametrize("weights", ["full", "lora"])
 @pytest.mark.parametrize("algorithm", ON_TEXT)
 @needs_data
-def test_two_steps_of_every_rule_on_real_data(algorithm: str, weights: str, model: Path, tmp_path: Path) -> None:
-    found = records(spec(algorithm, model, DATA, *(["model.lora_rank=2"] if weights == "lora" else [])), tmp_path)
+def test_two_steps_of_every_rule_on_real_data(algorithm: str, weights: str, real_model: Path, tmp_path: Path) -> None:
+    """Right and wrong completions, a gradient where a rule learns, and log-probabilities of the sampler that are the trainer's."""
+    of = spec(algorithm, real_model, DATA, *(["model.lora_rank=2"] if weights == "lora" else []))
+    found = records(of, tmp_path)
     assert [record.step for record in found] == [0, 1, 2] or algorithm == "dapo"
     assert found[-1].samples >= 32 and found[0].eval_score is not None
+    assert all(0 < r.train_score < 1 for r in found[1:])
+    learns = registry.load("algorithms", algorithm)().learns
+    assert any(r.probes.get("grad/norm", 0) > 0 for r in found) == learns
     assert all(abs(r.probes.get("rollout/logp_gap_max", 0.0)) < 1e-4 for r in found)
 
 
@@ -121,7 +140,7 @@ def test_a_run_goes_on_from_its_checkpoint(model: Path, data: Path, weights: str
 def test_mixed_arithmetic_trains_and_says_how_far_the_sampler_is(model: Path, data: Path, tmp_path: Path) -> None:
     found = records(spec("grpo", model, data, "model.dtype=mixed", "train.tis_cap=2"), tmp_path)
     for record in found[1:]:
-        assert 0 < record.probes["rollout/logp_gap_mean"] < record.probes["rollout/logp_gap_max"] < 0.3
+        assert 0 <= record.probes["rollout/logp_gap_mean"] <= record.probes["rollout/logp_gap_max"] < 0.3
         assert abs(record.probes["rollout/tis_mean"] - 1) < 0.1 and record.probes["rollout/tis_capped_frac"] == 0
 
 
@@ -217,3 +236,24 @@ def test_a_hub_id_comes_from_the_cache_at_its_revision(model: Path, data: Path, 
     (held,) = (json.loads(path.read_text()) for path in (tmp_path / "results").rglob("spec.json"))
     assert held["spec"]["model"] == {"name": "someone/small", "settings": {"revision": "main"}}
     assert held["provenance"]["model"]["commit"] == commit and held["provenance"]["model"]["attention"] == "sdpa"
+
+
+@pytest.mark.parametrize("weights", ["full", "lora"])
+def test_what_a_run_came_to_is_a_checkpoint_again(weights: str, model: Path, data: Path, tmp_path: Path) -> None:
+    """Saved, it scores as the run ended: the same completions of the same problems."""
+    more = ["model.lora_rank=2", "train.lr=0.01"] if weights == "lora" else ["train.lr=0.001"]
+    of = spec("ppo", model, data, *more, "train.shared_trunk=true", "train.warmup=0")
+    execute(of, store := RunStore(tmp_path / "results", reserve=0), lambda record: None)
+    run = store.folder(of)
+    made = CliRunner().invoke(app, ["save", of.run_id[:6], str(tmp_path / "made"), "--results", str(tmp_path / "results")])
+    assert made.exit_code == 0 and "step 2" in made.output
+    trained, again, start = trained_policy(of, trained_run(str(run))[1]), Policy.load(tmp_path / "made"), Policy.load(model)
+    prompts, answers = [start.encode("How many?"), start.encode("And then?")], [start.plain("12 #### 3"), start.plain("7")]
+    with torch.no_grad():
+        logp = [policy.forward(prompts, answers).logp for policy in (trained, again, start)]
+    torch.testing.assert_close(logp[0], logp[1], atol=1e-5, rtol=0)
+    assert (logp[1] - logp[2]).abs().max() > 1e-3
+    with pytest.raises(StoreError, match="holds something; choose another folder"):
+        save(run, tmp_path / "made")
+    with pytest.raises(ConfigError, match="is no run's folder"):
+        save(tmp_path, tmp_path / "other")

@@ -1,4 +1,4 @@
-"""`bench pretrain` and `bench collect`."""
+"""`bench pretrain`, `bench collect` and `bench save`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from bench.commands.options import Results
 
 
 def pretrain(
@@ -29,3 +31,16 @@ def collect(
     from bench import listings
 
     listings.collected(task, out, seed)
+
+
+def save(
+    run: Annotated[str, typer.Argument(help="Run id, its first digits, or the run's folder.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write; it must be empty or new.")],
+    results: Results = Path("results"),
+) -> None:
+    """Write what a run on text came to as a checkpoint that transformers and vLLM read; adapters are merged in."""
+    from bench.store import RunStore
+    from bench.trained import save as write
+
+    folder = Path(run) if (Path(run) / "spec.json").is_file() else RunStore(results).find(run).folder
+    print(f"{out}: {folder.parent.name}, run {folder.name}, step {write(folder, out)}")
