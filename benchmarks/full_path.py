@@ -1,13 +1,13 @@
-"""Two rollout batches of every rule on the real GSM8K with a small model of a real shape, full training and adapters: does the path hold?
+"""A few rollout batches of every rule on the real GSM8K with a small model of a real shape, full training and adapters: does the path hold?
 
     python benchmarks/full_path.py --data FOLDER                                    # one process, sampler hf
     python benchmarks/full_path.py --data FOLDER --sampler vllm                     # where vLLM is installed
     torchrun --nproc-per-node 2 benchmarks/full_path.py --data FOLDER --out two     # the same runs in two processes
     python benchmarks/full_path.py --compare full_path two                          # the curves of both, beside each other
 
-FOLDER holds the data set's train.jsonl and test.jsonl. Prints one line per run: steps, completions, tokens, the largest gap between the
-sampler's log-probabilities and the trainer's, and seconds. What is compared are all records of all runs: the counts must be the same, the
-largest difference of a probe is printed. A run that is finished is not made again.
+FOLDER holds the data set's train.jsonl and test.jsonl. Prints one line per run: steps, completions, tokens, the share of right ones, the
+mean gradient norm, the largest gap between the sampler's log-probabilities and the trainer's, and seconds. What is compared are all records
+of all runs: the counts must be the same, the largest difference of a probe is printed. A run that is finished is not made again.
 """
 
 from __future__ import annotations
@@ -27,15 +27,25 @@ from bench.run import execute
 from bench.store import RunStore
 from benchmarks.small_checkpoint import checkpoint
 
-SETTINGS = ("train.prompts=4", "train.completions=4", "train.limit=16", "train.eval_problems=4", "train.eval_completions=2")
+# A rate at which four steps change what is sampled: curves that agree then agree for a reason.
+SETTINGS = (
+    "train.lr=3e-4",
+    "train.critic_lr=3e-4",
+    "train.warmup=0",
+    "train.prompts=4",
+    "train.completions=4",
+    "train.limit=16",
+    "train.eval_problems=4",
+    "train.eval_completions=2",
+)
 WEIGHTS = {"full": (), "lora": ("model.lora_rank=4",)}
 ON_TEXT = [n for n in registry.names("algorithms") if not issubclass(registry.load("algorithms", n), ValueRule)]
 
 
 def specification(algorithm: str, weights: str, sampler: str, model: Path, data: str, more: tuple[str, ...]) -> RunSpec:
-    """Two rollout batches of 16 completions."""
+    """Four rollout batches of 16 completions; two or more of a rule that draws again."""
     given = (f"task.data={data}", *SETTINGS, *WEIGHTS[weights], *more)
-    request = Request(algorithm=algorithm, task="gsm8k", tier="full", model=str(model), sampler=sampler, budget=32, settings=given)
+    request = Request(algorithm=algorithm, task="gsm8k", tier="full", model=str(model), sampler=sampler, budget=64, settings=given)
     return resolve(request)
 
 
@@ -43,8 +53,10 @@ def line(spec: RunSpec, weights: str, records: list[Record]) -> str:
     """One run."""
     last = records[-1]
     gap = max((r.probes["rollout/logp_gap_max"] for r in records if "rollout/logp_gap_max" in r.probes), default=float("nan"))
-    counts = f"{last.step:5d} {last.samples:8d} {last.tokens:8d}"
-    return f"{spec.algorithm.name:18s} {weights:5s} {spec.sampler.name:6s} {counts} {gap:10.1e} {last.seconds:8.1f}"
+    norms = [r.probes["grad/norm"] for r in records if "grad/norm" in r.probes]
+    seen = f"{sum(r.train_score for r in records[1:]) / max(1, len(records) - 1):6.2f} {sum(norms) / max(1, len(norms)):8.2f}"
+    counts = f"{last.step:5d} {last.samples:8d} {last.tokens:8d} {seen}"
+    return f"{spec.algorithm.name:19s} {weights:5s} {spec.sampler.name:6s} {counts} {gap:10.1e} {last.seconds:8.1f}"
 
 
 def compare(one: Path, other: Path) -> None:
@@ -85,7 +97,8 @@ def main() -> None:
     if not (asked.model / "config.json").exists():
         task = registry.load("tasks", "gsm8k")(tier="full", data=asked.data)
         checkpoint(asked.model, list(islice(task.problems("train", 0), 16)))
-    print(f"{'algorithm':18s} {'train':5s} {'from':6s} {'steps':>5s} {'samples':>8s} {'tokens':>8s} {'logp gap':>10s} {'seconds':>8s}")
+    widths = {"algorithm": -19, "train": -5, "from": -6, "steps": 5, "samples": 8, "tokens": 8, "right": 6, "gradient": 8}
+    print(" ".join(f"{n:<{-w}s}" if w < 0 else f"{n:>{w}s}" for n, w in (widths | {"logp gap": 10, "seconds": 8}).items()))
     for algorithm in asked.algorithms:
         for weights in WEIGHTS:
             spec = specification(algorithm, weights, asked.sampler, asked.model, asked.data, tuple(asked.more))
