@@ -13,6 +13,8 @@ from bench import control_settings
 from bench.control_settings import ControlSettings
 from bench.errors import ConfigError, unknown
 
+LATER = {"later": True}  # marks a setting that came after results were published: see `recorded`
+Optimizers = Literal["adamw", "adamw_8bit", "paged_adamw_8bit"]
 CONTROL = "control"  # the one tier of tasks on Gymnasium and on logs
 
 
@@ -49,6 +51,9 @@ class TrainSettings:
     eval_split: Literal["heldout", "tune"] = "heldout"  # tune: for choosing settings without a look at what is reported
     eval_problems: int = 256
     eval_completions: int = 8  # per problem, so pass@k is known up to this k
+    microbatch_tokens: int = field(default=0, metadata=LATER)  # per forward pass, padding included; 0: no bound
+    optimizer: Optimizers = field(default="adamw", metadata=LATER)  # adamw_8bit, paged_adamw_8bit: of bitsandbytes, with states of 8 bits
+    tis_cap: float = field(default=0.0, metadata=LATER)  # truncated importance sampling between sampler and trainer; 0: none
 
     def __post_init__(self) -> None:
         positive = (
@@ -67,12 +72,17 @@ class TrainSettings:
         for name in positive:
             if not getattr(self, name) > 0:
                 raise ConfigError(f"train.{name} is {getattr(self, name)}; it must be greater than 0")
-        for name in ("warmup", "weight_decay", "ptx_coef", "microbatch", "limit"):
+        for name in ("warmup", "weight_decay", "ptx_coef", "microbatch", "microbatch_tokens", "limit", "tis_cap"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"train.{name} is {getattr(self, name)}; it must be 0 or more")
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"train.{name} is {getattr(self, name)}; it must be 0 or more and below 1")
+        if self.microbatch and self.microbatch_tokens:
+            raise ConfigError(
+                f"train.microbatch is {self.microbatch} and train.microbatch_tokens {self.microbatch_tokens}; a forward pass is bounded by "
+                "rows or by tokens, leave one out"
+            )
         if self.minibatches > self.prompts * self.completions:
             raise ConfigError(
                 f"train.minibatches is {self.minibatches}, but a rollout batch holds {self.prompts * self.completions} completions"
@@ -132,7 +142,7 @@ class RunSpec:
     @property
     def run_id(self) -> str:
         """Twelve hex digits of the SHA-256 of the specification's canonical JSON."""
-        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property
@@ -152,13 +162,32 @@ class RunSpec:
             return "samples"
         return "gradient steps" if isinstance(self.train, control_settings.LogSettings) else "environment steps"
 
+    def to_json(self) -> dict[str, Any]:
+        """JSON values that `from_json` reads back."""
+        return asdict(self) | {"train": recorded(self.train)}
+
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> RunSpec:
-        """The inverse of `dataclasses.asdict`."""
+        """The inverse of `to_json`."""
         choices = {k: Choice(**data[k]) for k in ("algorithm", "task", "sampler", "model", "reward") if k in data}
         kinds = (TrainSettings, ImportedSettings, *control_settings.KINDS)
-        kind = next((kind for kind in kinds if {f.name for f in dataclasses.fields(kind)} == set(data["train"])), TrainSettings)
+        kind = next((kind for kind in kinds if _fits(kind, set(data["train"]))), TrainSettings)
         return cls(**choices, tier=data["tier"], seed=data["seed"], budget=data["budget"], train=build(kind, "train", data["train"]))
+
+
+def recorded(settings: Any) -> dict[str, Any]:
+    """What a specification keeps of a settings dataclass: everything but fields marked LATER that have their default.
+
+    So a setting may be added, and the runs that were made before it keep their names.
+    """
+    unchanged = {f.name for f in dataclasses.fields(settings) if f.metadata.get("later") and getattr(settings, f.name) == f.default}
+    return {name: value for name, value in asdict(settings).items() if name not in unchanged}
+
+
+def _fits(kind: type[Any], names: set[str]) -> bool:
+    """Whether these are the recorded settings of a kind."""
+    known = dataclasses.fields(kind)
+    return {f.name for f in known if not f.metadata.get("later")} <= names <= {f.name for f in known}
 
 
 def build(cls: type[Any], prefix: str, settings: dict[str, Any]) -> Any:

@@ -1,84 +1,111 @@
-"""A causal language model with its tokenizer: the one place, with `bench.decoding`, that knows transformers."""
+"""A causal language model with its tokenizer: with `bench.loading`, `bench.reading` and `bench.decoding`, what knows transformers."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import Parameter
 
 from algorithms.base import Forward
-from bench import dense
-from bench.errors import ConfigError, MissingError, StoreError
+from bench import dense, lora
+from bench.errors import ConfigError, StoreError
+from bench.loading import load, no_bars
+from bench.model_settings import PLAIN, ModelSettings
+from bench.reading import Lean, Read, Reader, joined
 
 ROWS_TOGETHER = 16  # at about 50 tokens a row, what passes between two operations then stays in a core's cache
+TOKENS_TOGETHER = 16_384  # padding included, where no gradient asks for more to be kept than what passes between two operations
 Rows = Sequence[Sequence[int]]  # token ids, one sequence per path
 
 
 @dataclass(eq=False)
 class Policy:
-    """The distribution over next tokens that training moves. Parameters are float32 and dropout is off."""
+    """The distribution over next tokens that training moves. Dropout is off."""
 
-    model: Any  # a transformers causal language model
+    model: Any  # a transformers causal language model, with adapters where the settings ask for them
     tokenizer: Any  # its transformers tokenizer
     end: int  # the token that ends a completion; -1 where none does
     pad: int
     value_head: torch.nn.Linear | None = None  # gives the value of a state from the last layer's, where there is one
+    settings: ModelSettings = PLAIN
+    other_ends: frozenset[int] = frozenset()  # tokens that end a completion as well
+    adapted: bool = True  # False: the model as it was before its adapters
     dense: bool = field(init=False)  # the model is one that `bench.dense` computes
+    reader: Reader = field(init=False)
 
     def __post_init__(self) -> None:
         self.dense = dense.supported(self.model)
+        self.reader = Reader(self.model, mixed=self.settings.dtype == "mixed", adapted=self.adapted)
 
     @classmethod
-    def load(cls, folder_or_id: str | Path, device: str = "cpu") -> Policy:
+    def load(cls, folder_or_id: str | Path, device: str = "cpu", settings: ModelSettings = PLAIN) -> Policy:
         """The model in a local folder, which needs no network, or under a Hugging Face id.
 
-        Raises MissingError where neither holds a model, ConfigError where its tokenizer names no end token.
+        Raises MissingError where neither holds a model, ConfigError where its tokenizer names no end token or the settings do not fit.
         """
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
-        name, local = str(folder_or_id), Path(folder_or_id).is_dir()
-        try:
-            with _no_bars() if local else nullcontext():  # a download may show its progress
-                tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=local)
-                model = AutoModelForCausalLM.from_pretrained(name, local_files_only=local, dtype=torch.float32)
-        except (OSError, ValueError) as error:
-            raise MissingError(
-                f"no causal language model at {name!r}: give a folder that holds config.json, the weights and the tokenizer, "
-                f"or a Hugging Face model id that this machine can download or has in its cache ({str(error).splitlines()[0]})"
-            ) from error
-        moved: Any = model
-        return cls.of(moved.to(device), tokenizer)
+        return cls.of(*load(folder_or_id, device, settings), settings)
 
     @classmethod
-    def of(cls, model: Any, tokenizer: Any) -> Policy:
-        """A policy from a model and a tokenizer at hand. Raises ConfigError where the tokenizer names no end token."""
+    def of(cls, model: Any, tokenizer: Any, settings: ModelSettings = PLAIN) -> Policy:
+        """A policy from a model and a tokenizer at hand; weights are made float32 unless the settings say bfloat16.
+
+        Raises ConfigError where the tokenizer names no end token, or has no chat template and the settings insist on one.
+        """
         end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
         if end is None:
             raise ConfigError("the tokenizer has no end token, so no completion could end: set its eos_token and save it again")
-        return cls(model.float().eval(), tokenizer, end, end if pad is None else pad)
+        if settings.chat == "on" and not tokenizer.chat_template:
+            raise ConfigError("model.chat is on, but the tokenizer has no chat template; leave it at auto, or choose a model made for chat")
+        if settings.dtype != "bfloat16":
+            model = model.float()
+        named = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+        ends = {named} if isinstance(named, int) else set(named or ())
+        return cls(model.eval(), tokenizer, end, end if pad is None else pad, settings=settings, other_ends=frozenset(ends - {end}))
 
     def save(self, folder: str | Path) -> None:
-        """Write weights, configuration and tokenizer where `load` finds them."""
-        with _no_bars():
-            self.model.save_pretrained(folder)
+        """Write weights, configuration and tokenizer where `load` finds them; what adapters add is in the weights."""
+        with no_bars():
+            self.model.save_pretrained(folder, state_dict=dict(self.exported()) if self.settings.lora_rank else None)
             self.tokenizer.save_pretrained(folder)
 
     @property
     def device(self) -> torch.device:
         """Where the parameters are."""
-        return next(self.parameters()).device
+        device: torch.device = next(self.model.parameters()).device
+        return device
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """Every token that ends a completion."""
+        return self.other_ends | ({self.end} if self.end >= 0 else set())
+
+    @property
+    def exact(self) -> bool:
+        """Whether all is float32, so that two ways of computing the same log-probability agree to 1e-5."""
+        return self.settings.dtype == "float32"
+
+    @property
+    def chats(self) -> bool:
+        """Whether prompts go into the chat template."""
+        return self.settings.chat == "on" or (self.settings.chat == "auto" and bool(self.tokenizer.chat_template))
 
     def encode(self, prompt: str) -> list[int]:
-        """Token ids of a prompt, never empty: the only tokenisation there is. Raises ConfigError for a prompt without tokens."""
+        """Token ids of a prompt, never empty: the user's message in the chat template where there is one, else the text as it stands.
+
+        Raises ConfigError for a prompt without tokens.
+        """
+        if self.chats:
+            said = [{"role": "system", "content": self.settings.system}] if self.settings.system else []
+            said.append({"role": "user", "content": prompt})
+            return self.plain(str(self.tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)))
         tokens = [int(token) for token in self.tokenizer(prompt)["input_ids"]]
         if len(tokens) > 1 and tokens[-1] == self.end:
             tokens.pop()  # some tokenizers close what they encode; a prompt is there to be continued
@@ -86,12 +113,15 @@ class Policy:
             raise ConfigError(f"the prompt {prompt!r} has no tokens; a completion needs at least one to follow")
         return tokens
 
+    def plain(self, text: str) -> list[int]:
+        """Token ids of a text as it stands, without the tokens that a tokenizer begins or closes a text with."""
+        return [int(token) for token in self.tokenizer(text, add_special_tokens=False)["input_ids"]]
+
     def decode(self, tokens: Sequence[int]) -> str:
-        """The text up to the end token, without special tokens."""
-        kept = list(tokens)
-        if self.end in kept:
-            kept = kept[: kept.index(self.end)]
-        return str(self.tokenizer.decode(kept, skip_special_tokens=True))
+        """The text up to the first token that ends it, without special tokens."""
+        ends = self.ends
+        length = next((i for i, token in enumerate(tokens) if token in ends), len(tokens))
+        return str(self.tokenizer.decode(list(tokens[:length]), skip_special_tokens=True))
 
     def forward(self, prompts: Rows, completions: Rows, *, width: int | None = None, entropy_gradient: bool = False) -> Forward:
         """Log-probability and entropy of B completions after their prompts, (B, T) and 0 in the padding, and values where there is a head.
@@ -100,29 +130,31 @@ class Policy:
         asked.
         """
         inputs = [[*prompt, *completion][:-1] for prompt, completion in zip(prompts, completions, strict=True)]
-        order, logits, value = self._read(inputs, [len(prompt) - 1 for prompt in prompts], values=self.value_head is not None)
-        assert logits is not None
-        chosen = torch.tensor([token for b in order for token in completions[b]], device=self.device)
-        table = F.log_softmax(logits.float(), dim=-1)  # (N, V), N valid tokens
-        logp = table.gather(-1, chosen.unsqueeze(-1)).squeeze(-1)
-        source = table if entropy_gradient else table.detach()
-        entropy = -(source.exp() * source).sum(-1)
+        starts = [len(prompt) - 1 for prompt in prompts]
+        order, read = self._read(inputs, starts, completions, values=self.value_head is not None, entropy_gradient=entropy_gradient)
+        assert read.logp is not None and read.entropy is not None
         place = self._placer(order, completions, width)
-        return Forward(place(logp), place(entropy), None if value is None else place(value))
+        return Forward(place(read.logp), place(read.entropy), None if read.states is None else place(self._value(read.states)))
 
     def values(self, prompts: Rows, completions: Rows, *, width: int | None = None) -> Tensor:
         """(B, T) the value head's value of the state before each token of B completions, 0 in the padding; with gradients."""
         inputs = [[*prompt, *completion][:-1] for prompt, completion in zip(prompts, completions, strict=True)]
-        order, _, value = self._read(inputs, [len(prompt) - 1 for prompt in prompts], values=True, logits=False)
-        assert value is not None
-        return self._placer(order, completions, width)(value)
+        order, read = self._read(inputs, [len(prompt) - 1 for prompt in prompts], None, values=True)
+        return self._placer(order, completions, width)(self._value(read.states))
 
     def scores(self, prompts: Rows, completions: Rows) -> Tensor:
         """(B,) the value head's value of each whole completion, after its last token; with gradients."""
         inputs = [[*prompt, *completion] for prompt, completion in zip(prompts, completions, strict=True)]
-        order, _, value = self._read(inputs, [len(row) - 1 for row in inputs], values=True, logits=False)
-        assert value is not None
+        order, read = self._read(inputs, [len(row) - 1 for row in inputs], None, values=True)
+        value = self._value(read.states)
         return value.new_zeros(len(inputs)).index_put((torch.tensor(order, device=self.device),), value)
+
+    def _value(self, states: Tensor | None) -> Tensor:
+        """(N,) the value head's. Raises ConfigError where there is none."""
+        if self.value_head is None or states is None:
+            raise ConfigError("this model has no value head; give it one with `with_values`")
+        value: Tensor = self.value_head(states.float()).squeeze(-1)
+        return value
 
     def _placer(self, order: list[int], completions: Rows, width: int | None) -> Callable[[Tensor], Tensor]:
         """What puts (N,) figures of the valid tokens, in the order they were read, in their (B, T) places."""
@@ -132,44 +164,36 @@ class Policy:
         return lambda x: x.new_zeros(shape).index_put((rows, steps), x)
 
     def _parts(self, lengths: list[int]) -> list[list[int]]:
-        """The rows that go forward together: all of them, or as many of about one length as a processor's cache holds."""
-        if not self.dense:
+        """The rows that go forward together, of about one length: as many as a processor's cache holds, or as a bound on tokens allows.
+        With gradients to come they stay in one piece, which the caller has cut to fit."""
+        if not self.dense and torch.is_grad_enabled():
             return [list(range(len(lengths)))]
         order = sorted(range(len(lengths)), key=lengths.__getitem__)
-        return [order[i : i + ROWS_TOGETHER] for i in range(0, len(order), ROWS_TOGETHER)]
+        if self.dense:
+            return [order[i : i + ROWS_TOGETHER] for i in range(0, len(order), ROWS_TOGETHER)]
+        return by_tokens(order, lengths, TOKENS_TOGETHER)
 
     def _read(
-        self, inputs: list[list[int]], starts: list[int], *, values: bool, logits: bool = True
-    ) -> tuple[list[int], Tensor | None, Tensor | None]:
-        """What the model says at the places of each row from its start to its end: the order in which the rows were read, and one after
-        the other (N, V) next-token logits and (N,) values, each where asked."""
-        weights = dense.fuse(self.model, max(map(len, inputs))) if self.dense else None
+        self, inputs: list[list[int]], starts: list[int], chosen: Rows | None, *, values: bool, entropy_gradient: bool = False
+    ) -> tuple[list[int], Read]:
+        """What the model says at the places of each row from its start to its end, where the `chosen` tokens follow: the order in which
+        the rows were read, and one after the other the N figures of each kind that is asked for."""
+        read = Lean(self.model, max(map(len, inputs))) if self.dense else self.reader
         parts = self._parts([len(row) for row in inputs])
-        tables, states = [], []
+        found = []
         for part in parts:
             length = max(len(inputs[b]) for b in part)
             # Padded on the right, where causal attention never looks.
             tokens = torch.tensor([[*inputs[b], *[self.pad] * (length - len(inputs[b]))] for b in part], device=self.device)
             places = [i * length + t for i, b in enumerate(part) for t in range(starts[b], len(inputs[b]))]
             index = torch.tensor(places, device=self.device)
-            table, state = self._generic(tokens, index, logits, values) if weights is None else _lean(weights, tokens, index, logits)
-            tables.append(table)
-            states.append(state)
-        value = None
-        if values:
-            if self.value_head is None:
-                raise ConfigError("this model has no value head; give it one with `with_values`")
-            value = self.value_head(torch.cat(states).float()).squeeze(-1)
-        return [b for part in parts for b in part], torch.cat(tables) if logits else None, value
+            next_ = None if chosen is None else torch.tensor([token for b in part for token in chosen[b]], device=self.device)
+            found.append(read(tokens, index, next_, states=values, entropy_gradient=entropy_gradient))
+        return [b for part in parts for b in part], joined(found)
 
-    def _generic(self, tokens: Tensor, places: Tensor, logits: bool, values: bool) -> tuple[Tensor, Tensor]:
-        """(n, V) logits and (n, D) last states at n places of the flattened (B, L) tokens, as transformers computes them."""
-        if logits:
-            found = self.model(input_ids=tokens, use_cache=False, output_hidden_states=values)
-            table = found.logits.flatten(0, 1)[places]
-            return table, found.hidden_states[-1].flatten(0, 1)[places] if values else table
-        states = self.model.base_model(input_ids=tokens, use_cache=False).last_hidden_state.flatten(0, 1)[places]
-        return states, states
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The arithmetic that the model is run in; a sampler that runs it by itself enters this."""
+        return self.reader.autocast()
 
     def with_values(self) -> Policy:
         """This policy with a value head of its own, which says 0 of every state until it is trained."""
@@ -177,16 +201,17 @@ class Policy:
         head = torch.nn.Linear(size, 1, device=self.device)
         torch.nn.init.zeros_(head.weight)
         torch.nn.init.zeros_(head.bias)
-        return Policy(self.model, self.tokenizer, self.end, self.pad, head)
+        return replace(self, value_head=head)
 
     def copy(self) -> Policy:
         """The same weights in a memory of their own."""
-        return Policy(copy.deepcopy(self.model), self.tokenizer, self.end, self.pad, copy.deepcopy(self.value_head))
+        return replace(self, model=copy.deepcopy(self.model), value_head=copy.deepcopy(self.value_head))
 
     def reference(self) -> Policy:
-        """A frozen copy, for the log-probabilities of where training began."""
-        frozen = copy.deepcopy(self.model).requires_grad_(False)
-        return Policy(frozen, self.tokenizer, self.end, self.pad)
+        """Where training began, for its log-probabilities: a frozen copy, or the weights below the adapters, which stay as they are."""
+        if self.settings.lora_rank:
+            return replace(self, value_head=None, adapted=False)
+        return replace(self, model=copy.deepcopy(self.model).requires_grad_(False), value_head=None)
 
     def frozen(self) -> Policy:
         """This policy, value head included, out of reach of any optimizer."""
@@ -196,16 +221,21 @@ class Policy:
 
     def parameters(self) -> Iterator[Parameter]:
         """What the optimizer moves, the value head last; tied weights come once."""
-        yield from self.model.parameters()
-        if self.value_head is not None:
-            yield from self.value_head.parameters()
+        for _, parameter in self._named():
+            yield parameter
 
     def tensors(self) -> dict[str, Tensor]:
-        """The weights by name, shared with the model and without gradients; tied weights come once."""
-        named = dict(self.model.named_parameters())
+        """What training moves by name, shared with the model and without gradients; tied weights come once."""
+        return {name: parameter.detach() for name, parameter in self._named()}
+
+    def _named(self) -> Iterator[tuple[str, Parameter]]:
+        yield from lora.trained(self.model)
         if self.value_head is not None:
-            named |= {f"value_head.{name}": parameter for name, parameter in self.value_head.named_parameters()}
-        return {name: parameter.detach() for name, parameter in named.items()}
+            yield from ((f"value_head.{name}", parameter) for name, parameter in self.value_head.named_parameters())
+
+    def exported(self) -> Iterator[tuple[str, Tensor]]:
+        """Every weight of the plain model under each name its checkpoint has, with what adapters add: for whoever keeps its own copy."""
+        yield from lora.merged(self.model)
 
     @torch.no_grad()
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
@@ -228,22 +258,12 @@ class Policy:
         return total.hexdigest()[:12]
 
 
-def _lean(weights: dense.Dense, tokens: Tensor, places: Tensor, logits: bool) -> tuple[Tensor, Tensor]:
-    """What `Policy._generic` gives, by `bench.dense`."""
-    normed = dense.hidden(weights, tokens, places)
-    states = normed * weights.norm
-    return F.linear(normed, weights.head, weights.head_bias) if logits else states, states
-
-
-@contextmanager
-def _no_bars() -> Iterator[None]:
-    """No progress bars from transformers, which would mix with what a command prints."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
+def by_tokens(order: Sequence[int], lengths: Sequence[int], most: int) -> list[list[int]]:
+    """Consecutive pieces of `order`, sorted by length, that hold at most `most` tokens when padded to their longest; one row at least."""
+    parts: list[list[int]] = []
+    for row in order:
+        if parts and (len(parts[-1]) + 1) * lengths[row] <= most:
+            parts[-1].append(row)
+        else:
+            parts.append([row])
+    return parts

@@ -57,12 +57,13 @@ def _usual(request: Request) -> dict[str, dict[str, Any]]:
 def _parts(spec: RunSpec) -> dict[str, dict[str, Any]]:
     """Every setting that `--set` reaches, by part."""
     held = {"algo": spec.algorithm.settings, "task": spec.task.settings, "train": vars(spec.train)}
-    text = {"sampler": spec.sampler.settings, "reward": spec.reward.settings}
+    model = {name: value for name, value in spec.model.settings.items() if name != "digest"}
+    text = {"sampler": spec.sampler.settings, "reward": spec.reward.settings, "model": model}
     return {part: dict(settings) for part, settings in (held | (text if spec.tier != CONTROL else {})).items()}
 
 
 def _differs(usual: Mapping[str, Mapping[str, Any]], part: str, name: str, value: Any) -> bool:
-    held = usual[part].get(name)
+    held = usual[part].get(name)  # None of a setting that is left out at its default
     return (tuple(value) if isinstance(value, list) else value) != (tuple(held) if isinstance(held, list) else held)
 
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 from bench import registry, resolve_control
-from bench.config import CONTROL, Choice, RewardSettings, RunSpec, TrainSettings, build
+from bench.config import CONTROL, Choice, RewardSettings, RunSpec, TrainSettings, build, recorded
 from bench.effects import check_effects
 from bench.errors import ConfigError, MissingError, unknown
+from bench.model_settings import ModelSettings
 from bench.recipes import recipe
 from tasks.base import Tier
 
 BASES = Path(__file__).resolve().parent.parent / "tasks" / "bases"
-PARTS = ("algo", "task", "sampler", "train", "reward")
+PARTS = ("algo", "task", "sampler", "train", "reward", "model")
 REWARDS = ("verifier", "model")
 RLHF = {"kl": 0.05, "kl_estimator": "k1"}  # what holds a policy near its start while a model pays it (TRL's PPO)
 
@@ -64,11 +65,11 @@ def resolve(request: Request) -> RunSpec:
     check_effects(request.algorithm, rule, train, given, _without_effect(request.algorithm, rule))
     _check_reward(reward, train, budget)
     return RunSpec(
-        algorithm=Choice(request.algorithm, asdict(rule)),
-        task=Choice(request.task, asdict(task)),
+        algorithm=Choice(request.algorithm, recorded(rule)),
+        task=Choice(request.task, recorded(task)),
         tier=tier,
-        sampler=Choice(request.sampler, asdict(build(sampler_class, "sampler", given["sampler"]))),
-        model=_model(request, tier),
+        sampler=Choice(request.sampler, recorded(build(sampler_class, "sampler", given["sampler"]))),
+        model=_model(request, tier, given["model"]),
         seed=request.seed,
         budget=budget,
         train=train,
@@ -155,7 +156,7 @@ def _reward(request: Request, rule: Any, given: dict[str, Any]) -> Choice:
     if rule.verdicts or rule.control:
         why = "learns from verdicts, which a reward model does not give" if rule.verdicts else "is a control of what the verifier pays"
         raise ConfigError(f"{request.algorithm} {why}; leave out --reward model, or choose another algorithm")
-    return Choice("model", asdict(build(RewardSettings, "reward", given)))
+    return Choice("model", recorded(build(RewardSettings, "reward", given)))
 
 
 def _check_reward(reward: Choice, train: TrainSettings, budget: int) -> None:
@@ -206,8 +207,8 @@ def _sorted_settings(pairs: tuple[str, ...]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _model(request: Request, tier: str) -> Choice:
-    """The start checkpoint with the digest of its weights file, where it is a folder."""
+def _model(request: Request, tier: str, given: dict[str, Any]) -> Choice:
+    """The start checkpoint, how it is loaded, and the digest of its weights where it is a folder."""
     if not request.model and tier == "full":
         raise ConfigError("the full tier needs --model: a folder with a causal language model, or a Hugging Face id")
     name = request.model or f"base:{request.task}"
@@ -218,9 +219,19 @@ def _model(request: Request, tier: str) -> Choice:
             f"no base model for {request.task!r} (there are {', '.join(made) or 'none'}); "
             f"make one with `bench pretrain {request.task}` or give --model"
         )
+    settings = recorded(build(ModelSettings, "model", _dtype(tier, given) | given))
     if not folder.is_dir():
-        return Choice(name)
-    return Choice(name if name.startswith("base:") else str(folder), {"digest": digest(folder)})
+        return Choice(name, settings)
+    if "revision" in settings:
+        raise ConfigError(f"model.revision is {settings['revision']!r}, but {name} is a folder, which has none; leave it out")
+    return Choice(name if name.startswith("base:") else str(folder), {"digest": digest(folder), **settings})
+
+
+def _dtype(tier: str, given: dict[str, Any]) -> dict[str, Any]:
+    """bfloat16 arithmetic on a GPU at the full tier; of the weights as well where they stay as they are."""
+    if tier != "full" or not gpu():
+        return {}
+    return {"dtype": "bfloat16" if str(given.get("lora_rank", 0)) != "0" else "mixed"}
 
 
 def digest(folder: Path) -> str:
@@ -228,7 +239,12 @@ def digest(folder: Path) -> str:
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         raise MissingError(f"{folder} holds no *.safetensors; give a folder made by save_pretrained")
-    return hashlib.sha256(b"".join(path.read_bytes() for path in weights)).hexdigest()[:12]
+    found = hashlib.sha256()
+    for path in weights:
+        with path.open("rb") as file:
+            while block := file.read(1 << 24):
+                found.update(block)
+    return found.hexdigest()[:12]
 
 
 def model_folder(name: str) -> Path:

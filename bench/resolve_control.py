@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any
 
 from bench import registry
-from bench.config import CONTROL, Choice, RunSpec, build
+from bench.config import CONTROL, Choice, RunSpec, build, recorded
 from bench.control_settings import ControlSettings, EpisodeSettings, LogSettings, OnPolicySettings, ReplaySettings, SegmentSettings
 from bench.effects import check_effects
 from bench.errors import ConfigError, MissingError
@@ -48,15 +48,15 @@ def specify(algorithm: str, task: str, seed: int, budget: int, given: dict[str, 
     rule = build(rule_class, "algo", known.algorithm | given["algo"])
     settings: ControlSettings = build(kind, "train", known.train | given["train"])
     budget = budget or known.budget
-    for part in ("sampler", "reward"):
+    for part in ("sampler", "reward", "model"):
         if given[part]:
             raise ConfigError(f"{part}.{next(iter(given[part]))} is for text; {task} has no {part} to set")
     _check(algorithm, rule, settings, seed, budget)
     check_effects(algorithm, rule, settings, given, _without_effect(algorithm, rule, settings))
     made = build(task_class, "task", given["task"])
     return RunSpec(
-        algorithm=Choice(algorithm, asdict(rule)),
-        task=Choice(task, asdict(made)),
+        algorithm=Choice(algorithm, recorded(rule)),
+        task=Choice(task, recorded(made)),
         tier=CONTROL,
         sampler=Choice("log", {"sha256": _digest(made)}) if is_log(task_class) else Choice("none"),
         model=Choice("none"),

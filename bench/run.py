@@ -13,12 +13,13 @@ import torch
 
 from bench import evaluation, registry, reward_model
 from bench.checkpoint import Checkpoint
-from bench.config import CONTROL, RewardSettings, RunSpec, TrainSettings
+from bench.config import CONTROL, RewardSettings, RunSpec, TrainSettings, build
 from bench.control import run as control
 from bench.errors import ConfigError, DivergedError, MissingError
 from bench.loops.progress import Progress
 from bench.loops.setup import Plan, learner
 from bench.loops.training import train
+from bench.model_settings import ModelSettings
 from bench.policy import Policy
 from bench.provenance import provenance
 from bench.record import Record
@@ -219,4 +220,5 @@ def _policy(spec: RunSpec) -> Policy:
     if wanted is not None and digest(folder) != wanted:
         raise ConfigError(f"the weights in {folder} are not those the run began with (digest {wanted}); put them back or start a new run")
     device = "cuda" if spec.tier == "full" and torch.cuda.is_available() else "cpu"
-    return Policy.load(folder if wanted is not None else spec.model.name, device)
+    settings = build(ModelSettings, "model", {name: value for name, value in spec.model.settings.items() if name != "digest"})
+    return Policy.load(folder if wanted is not None else spec.model.name, device, settings)

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -73,7 +73,7 @@ class RunStore:
         folder that holds another specification.
         """
         folder = self.folder(spec)
-        wanted = json.loads(json.dumps(asdict(spec)))
+        wanted = json.loads(json.dumps(spec.to_json()))
         with files.guarded(folder):
             self.check()
             lock = self._create(folder, {"spec": wanted, "run_id": spec.run_id, "provenance": provenance})

@@ -78,7 +78,7 @@ def learner(rule: Rule, policy: Policy, settings: TrainSettings, sampler: Sample
             critic = policy.copy().with_values()
             critic_optimizer = _optimizer(critic, settings.critic_lr, settings.critic_lr, settings)
     apart = isinstance(rule, Preference) and rule.sampling != "online"
-    behaviour = policy.reference() if apart else policy
+    behaviour = policy.copy().frozen() if apart else policy
     looking = sampler.open(policy)
     return Learner(
         rule=rule,
@@ -87,7 +87,7 @@ def learner(rule: Rule, policy: Policy, settings: TrainSettings, sampler: Sample
         session=sampler.open(behaviour) if apart else looking,
         looking=looking,
         verifier=verifier,
-        exact=sampler.exact,
+        exact=sampler.exact and policy.exact,
         behaviour=behaviour,
         reference=policy.reference() if rule.reference or settings.measure_kl else None,
         critic=critic,
@@ -97,9 +97,11 @@ def learner(rule: Rule, policy: Policy, settings: TrainSettings, sampler: Sample
 
 def _optimizer(model: Policy, lr: float, head_lr: float, settings: TrainSettings) -> Optimizer:
     """AdamW over the model and, at a rate of its own, its value head. `base` keeps the rates that warm-up scales."""
-    groups = [{"params": list(model.model.parameters()), "lr": lr, "base": lr}]
-    if model.value_head is not None:
-        groups.append({"params": list(model.value_head.parameters()), "lr": head_lr, "base": head_lr})
+    head = [] if model.value_head is None else list(model.value_head.parameters())
+    body = list(model.parameters())[: -len(head) or None]
+    groups = [{"params": body, "lr": lr, "base": lr}]
+    if head:
+        groups.append({"params": head, "lr": head_lr, "base": head_lr})
     return AdamW(groups, lr, (settings.beta1, settings.beta2), weight_decay=settings.weight_decay, fused=True)
 
 

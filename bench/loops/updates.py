@@ -131,4 +131,4 @@ def demonstrations(policy: Policy, plan: Plan, step: int, groups: Sequence[Group
         random = generator("demonstrations", plan.seed, step, update)
         chosen = random.choices(groups, k=rows)
         texts = [plan.task.demonstration(group.problem, random) for group in chosen]
-        yield [list(group.prompt) for group in chosen], [[*policy.encode(text), policy.end] for text in texts]
+        yield [list(group.prompt) for group in chosen], [[*policy.plain(text), policy.end] for text in texts]

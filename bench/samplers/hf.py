@@ -61,12 +61,13 @@ class HFSession(Session):
         tokens = torch.full((limit, total), -1, device=uniform.device)
         logp = torch.zeros((limit, total), device=uniform.device)
         alive = torch.arange(total, device=uniform.device)  # original numbers of the rows that the decoder still holds
+        ends = torch.tensor(sorted(self.policy.ends), dtype=torch.long, device=uniform.device)
         open_ = torch.ones(total, dtype=torch.bool, device=uniform.device)  # (R,) of those, the ones that have not ended
         logits = rows.start(prompts, n, limit)
         for t in range(limit):
             token, token_logp = choose(logits, uniform[t, alive])
             tokens[t, alive], logp[t, alive] = torch.where(open_, token, -1), token_logp
-            open_ &= token != self.policy.end
+            open_ &= ~torch.isin(token, ends)
             if t + 1 == limit or not (count := int(open_.sum())):
                 break
             if count < COMPACT_BELOW * len(alive):
@@ -85,7 +86,7 @@ class HFSession(Session):
         for row, values in zip(tokens.T.tolist(), logp.T.tolist(), strict=True):
             length = row.index(-1) if -1 in row else limit
             own = tuple(row[:length])
-            out.append(Completion(own, tuple(values[:length]), self.policy.decode(own), own[-1] != self.policy.end))
+            out.append(Completion(own, tuple(values[:length]), self.policy.decode(own), own[-1] not in self.policy.ends))
         return out
 
     def refresh(self) -> None:

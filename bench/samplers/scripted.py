@@ -60,7 +60,7 @@ class ScriptedSession(Session):
             )
         texts = self.script[key]
         text = texts[next(turns[key]) % len(texts)]
-        return [*(self.policy.encode(text) if text else []), self.policy.end]
+        return [*self.policy.plain(text), self.policy.end]
 
     @torch.no_grad()
     def _completion(self, prompt: Sequence[int], tokens: list[int]) -> Completion:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import files
@@ -39,7 +39,7 @@ class Job:
 
     def to_json(self) -> str:
         """One line."""
-        return json.dumps({"label": self.label, "specs": [asdict(spec) for spec in self.specs], "track": self.track})
+        return json.dumps({"label": self.label, "specs": [spec.to_json() for spec in self.specs], "track": self.track})
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Job:

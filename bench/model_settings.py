@@ -1,0 +1,64 @@
+"""How a checkpoint is loaded, talked to and trained: the settings that `--set model.NAME=VALUE` reaches."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bench.errors import ConfigError
+
+Dtype = Literal["float32", "mixed", "bfloat16"]
+Chat = Literal["auto", "on", "off"]
+
+
+def _later(default: Any) -> Any:
+    """A setting that a specification leaves out where it has its default."""
+    return dataclasses.field(default=default, metadata={"later": True})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """The same for every rule unless the user says otherwise. A specification records what differs from these defaults."""
+
+    # float32: weights and arithmetic. mixed: float32 weights, bfloat16 arithmetic. bfloat16: both; an update below 1/256 of a weight is then
+    # lost to rounding, which at the learning rates of full training are nearly all, so it is meant for weights that stay as they are.
+    dtype: Dtype = _later("float32")
+    attention: str = _later("auto")  # transformers' name of an implementation; auto: flash_attention_2 where it is installed and fits
+    gradient_checkpointing: bool = _later(False)  # computes each layer twice and keeps the states between layers only
+    lora_rank: int = _later(0)  # train adapters of this rank (LoRA, arXiv 2106.09685) in place of every weight
+    lora_alpha: int = _later(0)  # the adapters' share is alpha / rank; 0: twice the rank
+    lora_target: str = _later("all-linear")  # names of the modules that get one, with | between them; all-linear: every one but the head
+    chat: Chat = _later("auto")  # put a prompt in the model's chat template, as the user's message; auto: where the tokenizer has one
+    system: str = _later("")  # the system's message before it
+    revision: str = _later("")  # of a Hugging Face id: branch, tag or commit
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for values that cannot be meant."""
+        for name in ("lora_rank", "lora_alpha"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"model.{name} is {getattr(self, name)}; it must be 0 or more")
+        if self.lora_rank == 0:
+            for name in ("lora_alpha", "lora_target"):
+                if getattr(self, name) != type(self).__dataclass_fields__[name].default:
+                    raise ConfigError(f"model.{name} is {getattr(self, name)}, but model.lora_rank is 0; set a rank, such as 16")
+        if self.dtype == "bfloat16" and self.lora_rank == 0:
+            raise ConfigError(
+                "model.dtype is bfloat16, and in bfloat16 weights most updates round to nothing; "
+                "take mixed, which computes in bfloat16 and keeps float32 weights, or train adapters with model.lora_rank"
+            )
+        if self.system and self.chat == "off":
+            raise ConfigError("model.system is given, but model.chat is off, and only a chat template has a place for it; leave one out")
+
+    @property
+    def alpha(self) -> int:
+        """The numerator of the adapters' share."""
+        return self.lora_alpha or 2 * self.lora_rank
+
+    @property
+    def targets(self) -> str | list[str]:
+        """As peft takes them."""
+        return self.lora_target if self.lora_target == "all-linear" else self.lora_target.split("|")
+
+
+PLAIN = ModelSettings()
