@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.dense import Dense, Layer, by_head, by_position, fuse, half_turn, inverse_rms, scores, supported, turn
+from bench.dense import Dense, Layer, by_head, by_position, fuse, half_turn, inverse_rms, scores, turn
 from bench.policy import Policy
 
 HIDDEN = -1e9  # added to the score of what may not be seen; finite, so that a row of padding alone has no NaN
@@ -160,4 +160,4 @@ def _feed(x: Tensor, layer: Layer) -> Tensor:
 
 def decoder(policy: Policy) -> Decoder:
     """The fastest decoder for this policy."""
-    return DenseDecoder(policy) if supported(policy.model) else CachedDecoder(policy)
+    return DenseDecoder(policy) if policy.dense else CachedDecoder(policy)

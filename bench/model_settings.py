@@ -12,26 +12,21 @@ Dtype = Literal["float32", "mixed", "bfloat16"]
 Chat = Literal["auto", "on", "off"]
 
 
-def _later(default: Any) -> Any:
-    """A setting that a specification leaves out where it has its default."""
-    return dataclasses.field(default=default, metadata={"later": True})
-
-
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
-    """The same for every rule unless the user says otherwise. A specification records what differs from these defaults."""
+    """The same for every rule unless the user says otherwise."""
 
-    # float32: weights and arithmetic. mixed: float32 weights, bfloat16 arithmetic. bfloat16: both; an update below 1/256 of a weight is then
-    # lost to rounding, which at the learning rates of full training are nearly all, so it is meant for weights that stay as they are.
-    dtype: Dtype = _later("float32")
-    attention: str = _later("auto")  # transformers' name of an implementation; auto: flash_attention_2 where it is installed and fits
-    gradient_checkpointing: bool = _later(False)  # computes each layer twice and keeps the states between layers only
-    lora_rank: int = _later(0)  # train adapters of this rank (LoRA, arXiv 2106.09685) in place of every weight
-    lora_alpha: int = _later(0)  # the adapters' share is alpha / rank; 0: twice the rank
-    lora_target: str = _later("all-linear")  # names of the modules that get one, with | between them; all-linear: every one but the head
-    chat: Chat = _later("auto")  # put a prompt in the model's chat template, as the user's message; auto: where the tokenizer has one
-    system: str = _later("")  # the system's message before it
-    revision: str = _later("")  # of a Hugging Face id: branch, tag or commit
+    # float32: weights and arithmetic. mixed: float32 weights, bfloat16 arithmetic. bfloat16: both; an update below 1/256 of a weight is
+    # then lost to rounding, which at the learning rates of full training are nearly all, so it is for weights that stay as they are.
+    dtype: Dtype = "float32"
+    attention: str = "auto"  # transformers' name of an implementation; auto: flash_attention_2 where it is installed and fits
+    gradient_checkpointing: bool = False  # computes each layer twice and keeps the states between layers only
+    lora_rank: int = 0  # train adapters of this rank (LoRA, arXiv 2106.09685) in place of every weight
+    lora_alpha: int = 0  # the adapters' share is alpha / rank; 0: twice the rank
+    lora_target: str = "all-linear"  # names of the modules that get one, with | between them; all-linear: every one but the head
+    chat: Chat = "auto"  # put a prompt in the model's chat template, as the user's message; auto: where the tokenizer has one
+    system: str = ""  # the system's message before it
+    revision: str = ""  # of a Hugging Face id: branch, tag or commit
 
     def __post_init__(self) -> None:
         """Raises ConfigError for values that cannot be meant."""
@@ -49,6 +44,10 @@ class ModelSettings:
             )
         if self.system and self.chat == "off":
             raise ConfigError("model.system is given, but model.chat is off, and only a chat template has a place for it; leave one out")
+
+    def changes(self) -> dict[str, Any]:
+        """What differs from the defaults, which is what a specification records."""
+        return {f.name: value for f in dataclasses.fields(self) if (value := getattr(self, f.name)) != f.default}
 
     @property
     def alpha(self) -> int:

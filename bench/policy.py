@@ -42,7 +42,8 @@ class Policy:
     reader: Reader = field(init=False)
 
     def __post_init__(self) -> None:
-        self.dense = dense.supported(self.model)
+        own = self.settings.dtype != "float32" or self.settings.lora_rank or self.settings.gradient_checkpointing
+        self.dense = not own and dense.supported(self.model)
         self.reader = Reader(self.model, mixed=self.settings.dtype == "mixed", adapted=self.adapted)
 
     @classmethod
@@ -262,7 +263,7 @@ def by_tokens(order: Sequence[int], lengths: Sequence[int], most: int) -> list[l
     """Consecutive pieces of `order`, sorted by length, that hold at most `most` tokens when padded to their longest; one row at least."""
     parts: list[list[int]] = []
     for row in order:
-        if parts and (len(parts[-1]) + 1) * lengths[row] <= most:
+        if parts and (len(parts[-1]) + 1) * max(lengths[row], lengths[parts[-1][0]]) <= most:
             parts[-1].append(row)
         else:
             parts.append([row])

@@ -219,7 +219,7 @@ def _model(request: Request, tier: str, given: dict[str, Any]) -> Choice:
             f"no base model for {request.task!r} (there are {', '.join(made) or 'none'}); "
             f"make one with `bench pretrain {request.task}` or give --model"
         )
-    settings = recorded(build(ModelSettings, "model", _dtype(tier, given) | given))
+    settings = build(ModelSettings, "model", _dtype(tier, given) | given).changes()
     if not folder.is_dir():
         return Choice(name, settings)
     if "revision" in settings:

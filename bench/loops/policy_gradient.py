@@ -10,7 +10,7 @@ from torch import Tensor
 from algorithms import ops
 from algorithms.base import Batch, PolicyGradient
 from bench.chance import minibatches, uniform
-from bench.loops import probes
+from bench.loops import mismatch, probes
 from bench.loops.progress import Progress
 from bench.loops.setup import Learner, Plan
 from bench.loops.updates import Rows, demonstrations, update, warm
@@ -23,8 +23,9 @@ def learn(learner: Learner, rule: PolicyGradient, plan: Plan, progress: Progress
     if rule.kl_target is not None and progress.kl is not None:
         rule = replace(rule, kl=progress.kl)
     prompts, completions = rows(groups)
-    batch, gap = _priced(learner, _batch(learner, plan, progress, groups), prompts, completions, progress.updates == 0)
-    credit = rule.credit(batch)
+    sampled = _batch(learner, plan, progress, groups)
+    batch, gap = _priced(learner, sampled, prompts, completions, progress.updates == 0)
+    credit, mended = mismatch.mend(rule.credit(batch), batch, sampled.old_logp, settings.tis_cap)
     progress.history.append(float(batch.reward.sum(-1).nanmean()))
     shown = demonstrations(learner.policy, plan, progress.step, groups)
     seen: list[probes.Seen] = []
@@ -43,7 +44,7 @@ def learn(learner: Learner, rule: PolicyGradient, plan: Plan, progress: Progress
         seen.append(probes.Seen(part.batch, part.credit, step.logp, step.entropy, step.grad_norm))
     learner.session.refresh()
     learner.looking.refresh()
-    found = probes.of_updates(rule, seen, settings.grad_clip) | _pull(rule, batch, progress)
+    found = probes.of_updates(rule, seen, settings.grad_clip) | _pull(rule, batch, progress) | mended
     if rule.critic:
         found |= probes.of_values(batch, credit)
     if getattr(rule, "target_kl", None) is not None:

@@ -15,6 +15,7 @@ from algorithms.preference import Preference, Side
 from bench.chance import minibatches, uniform
 from bench.config import TrainSettings
 from bench.loops import probes
+from bench.loops.pieces import pieces
 from bench.loops.progress import Progress
 from bench.loops.setup import Learner, Plan
 from bench.loops.updates import warm
@@ -77,8 +78,9 @@ def _step(learner: Learner, rule: Preference, settings: TrainSettings, batch: Ba
     """One optimizer step over P pairs. A completion that is in several pairs goes forward once."""
     learner.optimizer.zero_grad(set_to_none=True)
     tokens, pairs = [], []
-    size = max(1, settings.microbatch // 2) if settings.microbatch else len(better)
-    for first, second in zip(better.split(size), worse.split(size), strict=True):
+    lengths = [max(len(texts[0][i]) + len(texts[1][i]) for i in pair) for pair in zip(better.tolist(), worse.tolist(), strict=True)]
+    for part in pieces(lengths, settings, rows=2):
+        first, second = better[part], worse[part]
         used, place = torch.cat([first, second]).unique(return_inverse=True)
         own = batch.rows(used)
         now = learner.policy.forward([texts[0][i] for i in used.tolist()], [texts[1][i] for i in used.tolist()], width=batch.mask.shape[1])

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch.optim import AdamW, Optimizer
+from torch.optim import Optimizer
 
 from algorithms.base import Rule
 from algorithms.preference import Preference
 from bench.config import TrainSettings
+from bench.loops.optimizers import optimizer
 from bench.policy import Policy
 from bench.reward_model import RewardModel
 from bench.rollout import Group, collect
@@ -76,14 +77,14 @@ def learner(rule: Rule, policy: Policy, settings: TrainSettings, sampler: Sample
         critic = policy = policy.with_values() if settings.shared_trunk else policy
         if not settings.shared_trunk:
             critic = policy.copy().with_values()
-            critic_optimizer = _optimizer(critic, settings.critic_lr, settings.critic_lr, settings)
+            critic_optimizer = optimizer(critic, settings.critic_lr, settings.critic_lr, settings)
     apart = isinstance(rule, Preference) and rule.sampling != "online"
     behaviour = policy.copy().frozen() if apart else policy
     looking = sampler.open(policy)
     return Learner(
         rule=rule,
         policy=policy,
-        optimizer=_optimizer(policy, settings.lr, settings.critic_lr, settings),
+        optimizer=optimizer(policy, settings.lr, settings.critic_lr, settings),
         session=sampler.open(behaviour) if apart else looking,
         looking=looking,
         verifier=verifier,
@@ -93,16 +94,6 @@ def learner(rule: Rule, policy: Policy, settings: TrainSettings, sampler: Sample
         critic=critic,
         critic_optimizer=critic_optimizer,
     )
-
-
-def _optimizer(model: Policy, lr: float, head_lr: float, settings: TrainSettings) -> Optimizer:
-    """AdamW over the model and, at a rate of its own, its value head. `base` keeps the rates that warm-up scales."""
-    head = [] if model.value_head is None else list(model.value_head.parameters())
-    body = list(model.parameters())[: -len(head) or None]
-    groups = [{"params": body, "lr": lr, "base": lr}]
-    if head:
-        groups.append({"params": head, "lr": head_lr, "base": head_lr})
-    return AdamW(groups, lr, (settings.beta1, settings.beta2), weight_decay=settings.weight_decay, fused=True)
 
 
 @dataclass(frozen=True)

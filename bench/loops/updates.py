@@ -14,6 +14,7 @@ from algorithms import ops
 from algorithms.base import Batch, Credit, PolicyGradient
 from algorithms.critic import ActorCritic
 from bench.config import TrainSettings
+from bench.loops.pieces import pieces
 from bench.loops.setup import Learner, Moved, Plan
 from bench.policy import Policy
 from bench.rollout import Group
@@ -31,15 +32,13 @@ class Rows:
     prompts: Sequence[Sequence[int]]
     completions: Sequence[Sequence[int]]
 
-    def parts(self, size: int) -> Iterator[Rows]:
-        """`size` paths at a time (0: all). Weights stay as they are, so the split changes nothing but memory."""
-        paths = len(self.prompts)
-        for first in range(0, paths, size or paths):
-            part = range(first, min(first + (size or paths), paths))
-            index = torch.tensor(part, device=self.batch.mask.device)
+    def parts(self, settings: TrainSettings) -> Iterator[tuple[Tensor, Rows]]:
+        """The paths that go forward together, with their numbers. Weights stay as they are, so the split changes nothing but memory."""
+        for part in pieces([len(p) + len(c) for p, c in zip(self.prompts, self.completions, strict=True)], settings):
+            index, held = part.to(self.batch.mask.device), part.tolist()
             target = None if self.credit.target is None else self.credit.target[index]
             credit = replace(self.credit, advantage=self.credit.advantage[index], weight=self.credit.weight[index], target=target)
-            yield Rows(self.batch.rows(index), credit, [self.prompts[i] for i in part], [self.completions[i] for i in part])
+            yield index, Rows(self.batch.rows(index), credit, [self.prompts[i] for i in held], [self.completions[i] for i in held])
 
     @property
     def width(self) -> int:
@@ -72,25 +71,23 @@ def update(
 
 def _policy_step(models: Moved, rule: PolicyGradient, settings: TrainSettings, rows: Rows, shown: Texts | None, shared: bool) -> Step:
     models.optimizer.zero_grad(set_to_none=True)
-    logp, entropy = [], []
-    for part in rows.parts(settings.microbatch):
+    logp, entropy = torch.zeros_like(rows.batch.old_logp), torch.zeros_like(rows.batch.old_logp)
+    for index, part in rows.parts(settings):
         now = models.policy.forward(part.prompts, part.completions, width=rows.width, entropy_gradient=rule.entropy_bonus > 0)
         loss = -(part.credit.weight * rule.objective(now, part.batch, part.credit)).sum()
         if shared and isinstance(rule, ActorCritic) and now.value is not None:
             loss = loss + rule.value_coef * (part.credit.weight * rule.value_loss(now.value, part.batch, part.credit)).sum()
         loss.backward()
         assert now.entropy is not None
-        logp.append(now.logp.detach())
-        entropy.append(now.entropy.detach())
+        logp[index], entropy[index] = now.logp.detach(), now.entropy.detach()
     if shown is not None:
         likelihood = models.policy.forward(*shown).logp.sum() / sum(map(len, shown[1]))
         (-settings.ptx_coef * likelihood).backward()
     norm = clip_grad_norm_(list(models.policy.parameters()), settings.grad_clip)
-    seen = torch.cat(logp), torch.cat(entropy)
-    moved = not _too_far(rule, seen[0], rows.batch)
+    moved = not _too_far(rule, logp, rows.batch)
     if moved:
         models.optimizer.step()
-    return Step(float(norm), *seen, moved)
+    return Step(float(norm), logp, entropy, moved)
 
 
 def _too_far(rule: PolicyGradient, logp: Tensor, batch: Batch) -> bool:
@@ -108,7 +105,7 @@ def _value_step(models: Moved, critic: Policy, rule: ActorCritic, settings: Trai
     head = critic.value_head if critic is models.policy else None
     moved = list(critic.parameters() if head is None else head.parameters())
     optimizer.zero_grad(set_to_none=True)
-    for part in rows.parts(settings.microbatch):
+    for _, part in rows.parts(settings):
         value = critic.values(part.prompts, part.completions, width=rows.width)
         error = rule.value_loss(value, part.batch, part.credit)
         (rule.value_coef * (part.credit.weight * error).sum()).backward(inputs=moved)
