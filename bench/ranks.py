@@ -49,8 +49,8 @@ class Ranks:
             torch.cuda.set_device(local)
             backend = "cpu:gloo,cuda:nccl"
         store, *_ = next(iter(rendezvous("env://", timeout=PATIENCE)))
-        dist.init_process_group(backend, store=dist.PrefixStore("group", store), rank=rank, world_size=size, timeout=PATIENCE)
-        return cls(rank, size, local, dist.PrefixStore("bench", store))
+        dist.init_process_group(backend, store=_named("group", store), rank=rank, world_size=size, timeout=PATIENCE)
+        return cls(rank, size, local, _named("bench", store))
 
     @property
     def first(self) -> bool:
@@ -151,3 +151,14 @@ class Ranks:
 
 
 ALONE = Ranks()
+
+
+def spent(ranks: Ranks, wall: float, cpu: float) -> tuple[float, float]:
+    """The same for all: the first process's seconds by the clock, and the CPU seconds of all together."""
+    found = ranks.gathered([(wall, cpu)])
+    return found[0][0], sum(each for _, each in found)
+
+
+def _named(name: str, store: Any) -> Any:
+    """A corner of the store."""
+    return dist.PrefixStore(name, store)  # type: ignore[attr-defined]

@@ -22,8 +22,10 @@ from bench.chance import number
 from bench.config import RewardSettings
 from bench.errors import ConfigError, DivergedError
 from bench.policy import Policy
-from bench.rollout import Group, collect, rows
+from bench.ranks import spent
+from bench.rollout import Group, collect, rows, scored
 from bench.samplers.base import Session
+from bench.sharding import clip
 from bench.verifying import Verifier
 from tasks.base import Problem, TextTask
 
@@ -65,7 +67,7 @@ class RewardModel:
     @torch.no_grad()
     def scores(self, groups: Sequence[Group]) -> Tensor:
         """(B,) raw scores."""
-        return self.model.scores(*rows(groups))
+        return scored(self.model, lambda prompts, completions, width: self.model.scores(prompts, completions), *rows(groups))
 
     def paid(self, groups: Sequence[Group]) -> tuple[Group, ...]:
         """The groups with this model's opinion as reward: its score in deviations from its mean over the start policy's completions."""
@@ -119,7 +121,8 @@ def train(
     facts = _measure(model, measured, int(comparisons(*_verdicts(mixed)).sum()), groups, drawn)
     if not math.isfinite(facts.margin * facts.deviation):
         raise DivergedError(f"the reward model's training diverged (the margin of its pairs is {facts.margin:g}); lower reward.lr")
-    return RewardModel(model, replace(facts, seconds=time.perf_counter() - wall, cpu_seconds=time.process_time() - cpu))
+    seconds, cpu_seconds = spent(start.ranks, time.perf_counter() - wall, time.process_time() - cpu)
+    return RewardModel(model, replace(start.ranks.agreed(facts), seconds=seconds, cpu_seconds=cpu_seconds))
 
 
 def _problems(task: TextTask, settings: RewardSettings, seed: int) -> tuple[list[Problem], int]:
@@ -147,8 +150,9 @@ def _fit(model: Policy, groups: Sequence[Group], settings: RewardSettings, seed:
             part = [groups[i] for i in order[first : first + settings.rows]]
             correct, group = _verdicts(part)
             optimizer.zero_grad(set_to_none=True)
-            loss(model.scores(*rows(part)), correct.to(model.device), group.to(model.device), settings.centre).backward()
-            torch.nn.utils.clip_grad_norm_(list(model.parameters()), 1.0)
+            lost = loss(model.scores(*rows(part)), correct.to(model.device), group.to(model.device), settings.centre)
+            (lost / model.ranks.size).backward()  # by every process, and summed
+            clip(list(model.parameters()), 1.0)
             optimizer.step()
 
 

@@ -1,4 +1,4 @@
-"""A run's folder as all of its processes see it: the first one reads and writes, the others hear what it found. No common disk is needed."""
+"""A run's folder as all of its processes see it: the first one reads and writes, the others hear of it. No common disk is needed."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from bench.checkpoint import Checkpoint
 from bench.config import RunSpec
 from bench.ranks import Ranks
+from bench.record import Record
 from bench.run_folder import Failure, RunFolder
 from bench.store import RunStore
 
@@ -25,8 +26,7 @@ class Sent(Mapping[str, Tensor]):
     def __init__(self, ranks: Ranks, held: Mapping[str, Tensor] | None) -> None:
         """`held`: in the first process, what is sent."""
         self.ranks, self.held = ranks, held
-        known = None if held is None else {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in sorted(held.items())}
-        self.known: dict[str, tuple[tuple[int, ...], torch.dtype]] = ranks.agreed(known)  # type: ignore[assignment]
+        self.known = ranks.agreed({name: (tuple(tensor.shape), tensor.dtype) for name, tensor in sorted((held or {}).items())})
 
     def __getitem__(self, name: str) -> Tensor:
         shape, dtype = self.known[name]
@@ -45,7 +45,7 @@ class Saved:
     def __init__(self, ranks: Ranks, checkpoint: Checkpoint | None) -> None:
         """`checkpoint`: in the first process."""
         self.ranks, self.checkpoint = ranks, checkpoint
-        self.state: dict[str, Any] = ranks.agreed(None if checkpoint is None else checkpoint.state)  # type: ignore[assignment]
+        self.state = ranks.agreed({} if checkpoint is None else checkpoint.state)
 
     def holds(self, name: str) -> bool:
         """Whether tensors were saved under this name."""
@@ -86,11 +86,6 @@ class SharedFolder:
 
         return self.ranks.does(act)
 
-    def write(self, what: Callable[[RunFolder], None]) -> None:
-        """Done by the first process; the others do not wait for it. Raises StoreError there."""
-        if self.folder is not None:
-            what(self.folder)
-
     def rewound(self) -> Saved | None:
         """The newest complete checkpoint, with the logs cut back to it."""
         held: list[Checkpoint] = []
@@ -119,9 +114,26 @@ class SharedFolder:
             return None
         return (held[0] if self.ranks.size == 1 else Sent(self.ranks, held[0] if held else None)), facts
 
+    def keep(self, name: str, tensors: Mapping[str, Tensor], facts: dict[str, Any]) -> None:
+        """As `RunFolder.keep`; what is written, the others do not wait for."""
+        if self.folder is not None:
+            self.folder.keep(name, tensors, facts)
+
+    def append(self, record: Record, examples: list[dict[str, Any]]) -> None:
+        if self.folder is not None:
+            self.folder.append(record, examples)
+
+    def checkpoint(self, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: dict[str, Any]) -> None:
+        if self.folder is not None:
+            self.folder.checkpoint(step, tensors, state)
+
+    def finish(self, last: Record) -> None:
+        if self.folder is not None:
+            self.folder.finish({"score": last.eval_score, "samples": last.samples, "tokens": last.tokens, "steps": last.step})
+
     def fail(self, kind: Failure, error: str) -> None:
-        """Mark the run as failed."""
-        self.write(lambda folder: folder.fail(kind, error))
+        if self.folder is not None:
+            self.folder.fail(kind, error)
 
 
 @contextmanager
@@ -134,4 +146,3 @@ def opened(store: RunStore, spec: RunSpec, provenance: dict[str, Any], ranks: Ra
     finally:
         for folder in held:
             folder.close()
-

@@ -42,6 +42,13 @@ class Session(ABC):
         Temperature 1, no truncation of the distribution: the policy itself.
         """
 
+    def share(self, prompts: Sequence[Sequence[int]], n: int, limit: int, seed: str, first: int, count: int) -> list[list[Completion]]:
+        """What `sample` gives for the `count` prompts from number `first` on, which is one process's part; the others do theirs beside.
+
+        All processes of a run call it together. A sampler that can give a part without the whole does so in place of this.
+        """
+        return self.sample(prompts, n, limit, seed)[first : first + count]
+
     @abstractmethod
     def refresh(self) -> None:
         """Take the policy's newest weights."""
