@@ -100,11 +100,12 @@ class RewardSettings:
     rows: int = 8  # prompts per optimizer step, each with all of its pairs
     lr: float = 1e-3
     centre: float = 0.01  # weight of the squared sum of a pair's scores, which keeps them around 0
+    microbatch_tokens: int = field(default=0, metadata=LATER)  # per forward pass, padding included; 0: no bound
 
     def __post_init__(self) -> None:
         """Raises ConfigError for a number that no training could have."""
         for name in (f.name for f in dataclasses.fields(self)):
-            least = 2 if name == "completions" else 0 if name == "centre" else 1e-12
+            least = 2 if name == "completions" else 0 if name in ("centre", "microbatch_tokens") else 1e-12
             if getattr(self, name) < least:
                 allowed = f"{least} or more" if least in (0, 2) else "greater than 0"
                 raise ConfigError(f"reward.{name} is {getattr(self, name)}; it must be {allowed}")

@@ -32,17 +32,27 @@ def load(folder_or_id: str | Path, device: str, settings: ModelSettings) -> tupl
             model: Any = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, attn_implementation=chosen, **where)
     except (OSError, ValueError, ImportError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        if chosen is not None and chosen in reason:
+        if chosen is not None and (chosen in reason or "attention" in reason.lower()):
             raise ConfigError(f"model.attention is {chosen!r}: {reason}; leave it at auto, or take sdpa or eager") from error
         raise MissingError(
             f"no causal language model at {name!r}: give a folder that holds config.json, the weights and the tokenizer, "
             f"or a Hugging Face model id that this machine can download or has in its cache ({reason})"
         ) from error
+    if not local:
+        model.config._commit_hash = commit(name, settings.revision)
     if settings.lora_rank:
         model = lora.adapt(model, settings)
     if settings.gradient_checkpointing:
         _checkpoint(model)
     return model.to(device).eval(), tokenizer
+
+
+def commit(name: str, revision: str) -> str | None:
+    """The commit of a Hugging Face id that lies in the cache, by which exactly these weights can be had again."""
+    from transformers.utils.hub import cached_file
+
+    found = cached_file(name, "config.json", revision=revision or None, local_files_only=True)
+    return None if found is None else Path(found).parent.name
 
 
 def attention(settings: ModelSettings, device: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,13 +23,17 @@ def adapt(model: Any, settings: ModelSettings) -> Any:
 
     Raises MissingError without peft, ConfigError where no module has the name of a target.
     """
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # peft imports it, and it tells of kernels that it has not got
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
         raise MissingError(
             f'model.lora_rank is {settings.lora_rank}, and adapters need peft ({error}): pip install "rl-bench-suite[lora]"'
         ) from error
-    config = LoraConfig(r=settings.lora_rank, lora_alpha=settings.alpha, target_modules=settings.targets, task_type="CAUSAL_LM")
+    turned = any(_turned(module) for module in model.modules())
+    rank, alpha = settings.lora_rank, settings.alpha
+    named = linear(model) if settings.lora_target == "all-linear" else settings.lora_target.split("|")
+    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=named, fan_in_fan_out=turned, task_type="CAUSAL_LM")
     with torch.random.fork_rng():
         torch.manual_seed(SEED)
         try:
@@ -39,6 +44,17 @@ def adapt(model: Any, settings: ModelSettings) -> Any:
         if adapter(name):
             parameter.data = parameter.data.float()
     return model
+
+
+def linear(model: Any) -> list[str]:
+    """The names of a model's linear layers but its head. The fused experts of a mixture are none."""
+    head = model.get_output_embeddings()
+    return [n for n, module in model.named_modules() if module is not head and (type(module) is torch.nn.Linear or _turned(module))]
+
+
+def _turned(module: Any) -> bool:
+    """Whether it is GPT-2's kind of linear layer, which holds its weights the other way round."""
+    return type(module).__name__ == "Conv1D"
 
 
 def adapter(name: str) -> bool:

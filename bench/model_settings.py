@@ -54,10 +54,5 @@ class ModelSettings:
         """The numerator of the adapters' share."""
         return self.lora_alpha or 2 * self.lora_rank
 
-    @property
-    def targets(self) -> str | list[str]:
-        """As peft takes them."""
-        return self.lora_target if self.lora_target == "all-linear" else self.lora_target.split("|")
-
 
 PLAIN = ModelSettings()

@@ -299,6 +299,13 @@ class Policy:
         if differing:
             raise StoreError(f"the checkpoint is of another model, {differing[0]!r} differs: resume with the model the run began with")
 
+    def facts(self) -> dict[str, Any]:
+        """What was loaded, in JSON values: architecture, size, what trains, attention and, of a model from the hub, its commit."""
+        sizes = {"parameters": sum(p.numel() for p in self.model.parameters()), "trained": sum(p.numel() for p in self.parameters())}
+        config = self.model.config
+        found = {"architecture": type(self.model).__name__, **sizes, "attention": getattr(config, "_attn_implementation", None)}
+        return found | {"dtype": str(self.model.dtype).removeprefix("torch."), "commit": getattr(config, "_commit_hash", None)}
+
     def digest(self) -> str:
         """Twelve hex digits of the SHA-256 of the parameters' names and bytes."""
         total = hashlib.sha256()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
 
@@ -53,15 +54,18 @@ def resolve(request: Request) -> RunSpec:
     tier = _tier(request, task_class)
     if "tier" in task_class.__dataclass_fields__:
         given["task"].setdefault("tier", tier)
-    known = recipe(request.task, tier, request.algorithm)
+    known = recipe(request.task, tier, request.algorithm, adapters=str(given["model"].get("lora_rank", 0)) != "0")
     pull = RLHF if request.reward == "model" and "kl" in rule_class.__dataclass_fields__ else {}
     rule = build(rule_class, "algo", known.algorithm | pull | given["algo"])
     task = build(task_class, "task", given["task"])
     train = build(TrainSettings, "train", known.train | given["train"])
-    reward = _reward(request, rule, given["reward"])
+    reward = _reward(request, rule, known.reward, given["reward"])
     budget = request.budget or known.budget
     _check(request, rule, train, budget)
     _check_terms(request, rule, train)
+    model = _model(request, tier, given["model"])
+    _check_sampler(request, rule, train, sampler_class.exact and model.settings.get("dtype", "float32") == "float32")
+    _check_installed(train, model)
     check_effects(request.algorithm, rule, train, given, _without_effect(request.algorithm, rule))
     _check_reward(reward, train, budget)
     return RunSpec(
@@ -69,7 +73,7 @@ def resolve(request: Request) -> RunSpec:
         task=Choice(request.task, recorded(task)),
         tier=tier,
         sampler=Choice(request.sampler, recorded(build(sampler_class, "sampler", given["sampler"]))),
-        model=_model(request, tier, given["model"]),
+        model=model,
         seed=request.seed,
         budget=budget,
         train=train,
@@ -134,6 +138,30 @@ def _check_terms(request: Request, rule: Any, train: TrainSettings) -> None:
         )
 
 
+def _check_sampler(request: Request, rule: Any, train: TrainSettings, exact: bool) -> None:
+    """Raises ConfigError for a correction of what the sampler rounds, where nothing would be corrected."""
+    from algorithms.preference import Preference
+
+    if train.tis_cap and (exact or isinstance(rule, Preference)):
+        why = (
+            f"the log-probabilities of sampler {request.sampler} are the trainer's own"
+            if exact
+            else f"{request.algorithm} learns from pairs, which it does not correct"
+        )
+        raise ConfigError(f"train.tis_cap is {train.tis_cap:g}, but {why}; leave it at 0")
+
+
+def _check_installed(train: TrainSettings, model: Choice) -> None:
+    """Raises MissingError for a package that is asked for and not there."""
+    rank, narrow = model.settings.get("lora_rank", 0), train.optimizer != "adamw"
+    for asked, module, extra in (
+        (f"model.lora_rank is {rank}" if rank else "", "peft", "lora"),
+        (f"train.optimizer is {train.optimizer}" if narrow else "", "bitsandbytes", "optim"),
+    ):
+        if asked and find_spec(module) is None:
+            raise MissingError(f'{asked}, which needs {module}: pip install "rl-bench-suite[{extra}]"')
+
+
 def _without_effect(name: str, rule: Any) -> dict[str, str]:
     """What only text has and this rule makes no use of."""
     found = {}
@@ -145,7 +173,7 @@ def _without_effect(name: str, rule: Any) -> dict[str, str]:
     return found
 
 
-def _reward(request: Request, rule: Any, given: dict[str, Any]) -> Choice:
+def _reward(request: Request, rule: Any, known: dict[str, Any], given: dict[str, Any]) -> Choice:
     """Raises ConfigError for an unknown source of rewards, and for a rule that cannot do without verdicts."""
     if request.reward not in REWARDS:
         raise unknown("source of rewards", request.reward, REWARDS)
@@ -156,7 +184,7 @@ def _reward(request: Request, rule: Any, given: dict[str, Any]) -> Choice:
     if rule.verdicts or rule.control:
         why = "learns from verdicts, which a reward model does not give" if rule.verdicts else "is a control of what the verifier pays"
         raise ConfigError(f"{request.algorithm} {why}; leave out --reward model, or choose another algorithm")
-    return Choice("model", recorded(build(RewardSettings, "reward", given)))
+    return Choice("model", recorded(build(RewardSettings, "reward", known | given)))
 
 
 def _check_reward(reward: Choice, train: TrainSettings, budget: int) -> None:

@@ -21,7 +21,7 @@ from algorithms.bradley_terry import calibration, chance_of_right, comparisons, 
 from bench.chance import number
 from bench.config import RewardSettings
 from bench.errors import ConfigError, DivergedError
-from bench.policy import Policy
+from bench.policy import Policy, by_tokens
 from bench.ranks import spent
 from bench.rollout import Group, collect, rows, scored
 from bench.samplers.base import Session
@@ -147,13 +147,28 @@ def _fit(model: Policy, groups: Sequence[Group], settings: RewardSettings, seed:
     for epoch in range(settings.epochs):
         order = torch.randperm(len(groups), generator=torch.Generator().manual_seed(number(f"reward:{seed}:{epoch}"))).tolist()
         for first in range(0, len(order), settings.rows):
-            part = [groups[i] for i in order[first : first + settings.rows]]
-            correct, group = _verdicts(part)
             optimizer.zero_grad(set_to_none=True)
-            lost = loss(model.scores(*rows(part)), correct.to(model.device), group.to(model.device), settings.centre)
-            (lost / model.ranks.size).backward()  # by every process, and summed
+            _backward(model, [groups[i] for i in order[first : first + settings.rows]], settings)
             clip(list(model.parameters()), 1.0)
             optimizer.step()
+
+
+def _backward(model: Policy, groups: Sequence[Group], settings: RewardSettings) -> None:
+    """Adds the gradient of the loss. Where tokens are bounded, scores are made twice: all of them to know the slope of each, then a few
+    at a time with their gradients, so the pairs of a prompt need not go forward together."""
+    prompts, completions = rows(groups)
+    correct, group = (of.to(model.device) for of in _verdicts(groups))
+    each = model.ranks.size  # every process does the same, and gradients are summed over them
+    if not settings.microbatch_tokens:
+        (loss(model.scores(prompts, completions), correct, group, settings.centre) / each).backward()
+        return
+    with torch.no_grad():
+        score = model.scores(prompts, completions)
+    (slope,) = torch.autograd.grad(loss(score.requires_grad_(), correct, group, settings.centre), score)
+    lengths = [len(p) + len(c) for p, c in zip(prompts, completions, strict=True)]
+    order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
+    for part in by_tokens(order, lengths, settings.microbatch_tokens):
+        model.scores([prompts[i] for i in part], [completions[i] for i in part]).backward(slope[part] / each)
 
 
 def _verdicts(groups: Sequence[Group]) -> tuple[Tensor, Tensor]:

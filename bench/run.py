@@ -17,6 +17,7 @@ from bench.config import CONTROL, RewardSettings, RunSpec, TrainSettings, build
 from bench.control import run as control
 from bench.errors import ConfigError, MissingError
 from bench.loading import attention
+from bench.loops import optimizers
 from bench.loops.progress import Progress
 from bench.loops.setup import Plan, learner
 from bench.loops.training import train
@@ -85,8 +86,7 @@ def _alone(spec: RunSpec, store: RunStore, observe: Callable[[RunSpec, Record], 
     if path is not None:
         _show(spec, path, observe, ranks)
         return path, []
-    known = provenance() | {"ranks": ranks.size}
-    with Watch(ranks) as watch, Work(spec, ranks) as work, opened(store, spec, known, ranks) as folder:
+    with Watch(ranks) as watch, Work(spec, ranks) as work, opened(store, spec, work.facts(), ranks) as folder:
         if folder.read(lambda own: own.finished):  # by another process, while this one loaded the model
             _show(spec, folder.path, observe, ranks)
             return folder.path, folder.warnings
@@ -155,6 +155,10 @@ class Work:
         self.learner = learner(rule, policy, settings, sampler, Verifier(task))
         self.plan = Plan(task, held_out, settings, spec.seed, max(1, spec.budget // settings.eval_points), spec.budget)
 
+    def facts(self) -> dict[str, Any]:
+        """What the run is made on, for its folder."""
+        return provenance() | {"model": self.learner.policy.facts(), "ranks": self.ranks.size}
+
     def prepare(self, folder: SharedFolder) -> None:
         """The reward model, where the run has one: read from the run's folder, or trained and put there. Its cost counts as progress."""
         if self.spec.reward.name != "model":
@@ -176,8 +180,7 @@ class Work:
         """Weights and optimizer states by file name; of a run of several processes whole in the first, and nothing in the others."""
         found = {name: model.tensors() for name, model in self.learner.weights().items()}
         for name, (optimizer, model) in self.learner.optimizers().items():
-            names, state = list(model.tensors()), optimizer.state_dict()["state"]
-            found[name] = {f"{names[i]}/{key}": value for i, held in state.items() for key, value in held.items()}
+            found[name] = optimizers.state(optimizer, list(model.tensors()))
         return collected({name: held for name, held in found.items() if held}, self.ranks)
 
     def restore(self, checkpoint: Saved) -> None:
@@ -187,13 +190,9 @@ class Work:
         self.progress = Progress.from_json(checkpoint.state)
         for name, (optimizer, model) in self.learner.optimizers().items():
             if checkpoint.holds(name):  # not before it has stepped
-                own = model.tensors()
-                names = list(own)
-                state: dict[int, dict[str, Any]] = {i: {} for i in range(len(names))}
-                for key, value in checkpoint.tensors(name).items():
-                    weight, _, part = key.rpartition("/")
-                    state[names.index(weight)][part] = placed(value, own[weight]) if value.shape == own[weight].shape else value
-                optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+                own, held = model.tensors(), checkpoint.tensors(name)
+                ready = {key: placed(held[key], own[key.rpartition("/")[0]]) for key in held}
+                optimizers.restore(optimizer, list(own), ready)
         self.learner.session.refresh()
         self.learner.looking.refresh()
 
@@ -240,7 +239,10 @@ def _check_forms(spec: RunSpec, task: TextTask, problems: list[Problem]) -> None
 
 
 def _policy(spec: RunSpec, ranks: Ranks) -> Policy:
-    """The start checkpoint, in pieces over several processes. Raises ConfigError where its weights are no longer those of the specification."""
+    """The start checkpoint, in pieces over several processes.
+
+    Raises ConfigError where its weights are no longer those of the specification.
+    """
     folder = model_folder(spec.model.name)
     wanted = spec.model.settings.get("digest")
     if wanted is not None and digest(folder) != wanted:

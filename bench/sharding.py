@@ -23,7 +23,7 @@ class Root(nn.Module):
     """What a sharded model is run through, so that its parameters are whole while they are needed."""
 
     def __init__(self, model: Any, ranks: Ranks, *, device: torch.device, mixed: bool, dense: bool) -> None:
-        """`model` may be in main memory: its layers go to the device one by one. `dense`: computed by `bench.dense`, and by it in one piece."""
+        """`model` may be in main memory: its layers go to the device one by one. A `dense` one is computed by `bench.dense`, all at once."""
         super().__init__()
         self.ranks, self.device, self.dense, self.reader = ranks, device, dense, Reader(model, mixed=mixed)
         self.skeleton = [copied(model, lambda name, p: torch.empty_like(p, device="meta"))]  # in a list: no part of this module
@@ -88,8 +88,8 @@ def whole(tensor: Tensor) -> Tensor:
 
 
 def placed(tensor: Tensor, like: Tensor) -> Tensor:
-    """A tensor that every process has whole, in pieces as `like` is; as it is where that is whole or the tensor is in pieces."""
-    if not hasattr(like, "full_tensor") or hasattr(tensor, "full_tensor"):
+    """A tensor that every process has whole, in pieces as `like` is; as it is where `like` is whole or another tensor's shape."""
+    if not hasattr(like, "full_tensor") or hasattr(tensor, "full_tensor") or tensor.shape != like.shape:
         return tensor
     from torch.distributed.tensor import distribute_tensor
 

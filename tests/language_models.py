@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
@@ -31,6 +33,16 @@ SHAPE: dict[str, Any] = {
 }
 
 
+MORE: dict[str, dict[str, Any]] = {  # families with heads, norms and layers of other forms
+    "gemma2": {"head_dim": 16, "final_logit_softcapping": 2.0, "attn_logit_softcapping": 5.0, "sliding_window": 4},
+    "cohere": {"logit_scale": 0.25},
+    "granite": {"logits_scaling": 4.0, "residual_multiplier": 0.5, "embedding_multiplier": 2.0},
+    "mistral": {"sliding_window": None},
+    "qwen3_moe": {"head_dim": 16, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24},
+    "phi": {"num_key_value_heads": 4},
+}
+
+
 def model(family: str, **changes: Any) -> Any:
     """A model whose norms and biases are as random as the rest, so that a test sees each of them."""
     if family == "gpt2":
@@ -39,8 +51,10 @@ def model(family: str, **changes: Any) -> Any:
         made = LlamaForCausalLM(LlamaConfig(**COMMON, **(SHAPE | changes)))
     elif family == "qwen2":
         made = Qwen2ForCausalLM(Qwen2Config(**COMMON, **(SHAPE | changes)))
+    elif family in MORE:
+        made = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **COMMON, **(SHAPE | MORE[family] | changes)))
     else:
-        made = Qwen3ForCausalLM(Qwen3Config(**COMMON, **(SHAPE | {"head_dim": 16, "tie_word_embeddings": True} | changes)))
+        made = Qwen3ForCausalLM(Qwen3Config(**(COMMON | SHAPE | {"head_dim": 16, "tie_word_embeddings": True} | changes)))
     with torch.no_grad():
         for parameter in made.parameters():
             if parameter.dim() == 1:

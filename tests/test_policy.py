@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from language_models import WORDS, policy
+from language_models import MORE, WORDS, policy
 from torch import Tensor, nn
 
 from algorithms.base import Batch
@@ -32,6 +32,7 @@ OTHERS: list[tuple[str, dict[str, Any]]] = [
     ("llama", {"hidden_act": "gelu"}),
     ("llama", {"rope_parameters": {"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.0}}),
     ("qwen2", {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1}),
+    *((family, {}) for family in MORE),
 ]
 
 

@@ -144,8 +144,8 @@ def test_a_recipe_gets_the_values_and_keeps_the_rest_letter_by_letter(tmp_path: 
     assert [line for line in now.splitlines() if line in RECIPE.splitlines() and line] == [line for line in RECIPE.splitlines() if line]
     why = r"# tuned: best of 1e-4, 3e-4, 1e-3, on the tuning split of last_digit, seeds 100..101, 2048 samples \(20..-..-..; provenance/"
     assert len(re.findall(why, now)) == 2
-    assert recipe("last_digit", "tiny", "grpo", tmp_path).train["lr"] == 3e-4
-    assert recipe("last_digit", "tiny", "ppo", tmp_path).train["lr"] == 1e-3
+    assert recipe("last_digit", "tiny", "grpo", folder=tmp_path).train["lr"] == 3e-4
+    assert recipe("last_digit", "tiny", "ppo", folder=tmp_path).train["lr"] == 1e-3
     held = read_provenance(tmp_path / "provenance" / "last_digit-tiny.json")
     assert set(held) == {"gspo", "grpo"} and held["grpo"]["chosen"] == ["train.lr=3e-4"] and "torch" in held["grpo"]["made_on"]["packages"]
     assert [(run["point"], run["seed"], run["score"]) for run in held["grpo"]["runs"]][2:4] == [

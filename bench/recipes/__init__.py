@@ -21,19 +21,24 @@ class Recipe:
     train: dict[str, Any] = field(default_factory=dict)
     algorithm: dict[str, Any] = field(default_factory=dict)
     pretrain: dict[str, Any] = field(default_factory=dict)
+    reward: dict[str, Any] = field(default_factory=dict)
 
 
-def recipe(task: str, tier: str, algorithm: str = "", folder: Path = FOLDER) -> Recipe:
-    """The recipe for one rule: `<tier>.toml`, over it `<task>-<tier>.toml`. Raises ConfigError for a file that cannot be read."""
-    budget, train, settings, pretrain = Recipe.budget, dict[str, Any](), dict[str, Any](), dict[str, Any]()
+def recipe(task: str, tier: str, algorithm: str = "", *, adapters: bool = False, folder: Path = FOLDER) -> Recipe:
+    """The recipe for one rule: `<tier>.toml`, over it `<task>-<tier>.toml`; of each, what is for `adapters` goes over the rest.
+
+    Raises ConfigError for a file that cannot be read.
+    """
+    budget, train, settings, pretrain, reward = Recipe.budget, *(dict[str, Any]() for _ in range(4))
     for name in (tier, f"{task}-{tier}"):
         held = _read(folder / f"{name}.toml")
         own = dict(held.get("algorithms", {}).get(algorithm, {}))
-        train |= held.get("train", {}) | own.pop("train", {})
+        train |= held.get("train", {}) | (held.get("lora", {}).get("train", {}) if adapters else {}) | own.pop("train", {})
         settings |= own
         pretrain |= held.get("pretrain", {})
+        reward |= held.get("reward", {})
         budget = held.get("run", {}).get("budget", budget)
-    return Recipe(budget, train, settings, pretrain)
+    return Recipe(budget, train, settings, pretrain, reward)
 
 
 def _read(path: Path) -> dict[str, Any]:

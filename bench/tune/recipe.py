@@ -108,7 +108,7 @@ def _hidden(chosen: Mapping[str, Tried], plan: Plan, name: str, folder: Path) ->
     found = []
     for task in plan.task if len(plan.task) > 1 else ():
         for algorithm, each in chosen.items():
-            held = recipes.recipe(task, name, algorithm, folder)
+            held = recipes.recipe(task, name, algorithm, folder=folder)
             for setting in each.point:
                 part, _, key = setting.partition("=")[0].partition(".")
                 now = (held.train if part == "train" else held.algorithm).get(key)
