@@ -23,7 +23,7 @@ class Root(nn.Module):
     """What a sharded model is run through, so that its parameters are whole while they are needed."""
 
     def __init__(self, model: Any, ranks: Ranks, *, device: torch.device, mixed: bool, dense: bool) -> None:
-        """`model` may be in main memory: its layers go to the device one by one. A `dense` one is computed by `bench.dense`, all at once."""
+        """`model` may be in main memory: its layers move one by one. A `dense` one is what `bench.dense` computes, all at once."""
         super().__init__()
         self.ranks, self.device, self.dense, self.reader = ranks, device, dense, Reader(model, mixed=mixed)
         self.skeleton = [copied(model, lambda name, p: torch.empty_like(p, device="meta"))]  # in a list: no part of this module
