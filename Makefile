@@ -54,11 +54,14 @@ board: $(DEV) ## the README's leaderboard and pictures, from the runs in results
 	$(BIN)/bench plot learning_curves --results results/board --table gsm8k-tiny --out docs/pictures/learning_curves.svg
 	$(BIN)/bench plot aggregates --results results/board --out docs/pictures/aggregates.svg
 
+# The measurements end by themselves after so many minutes, with what they have by then.
+MINUTES ?= 9
+
 # Uses the machine's own Python with its CUDA build of torch, straight from the checkout: no virtual environment, nothing installed. The
 # project's pytest settings and conftest are left out, for they want a newer pytest and hypothesis.
 gpu: ## GPU tests and measurements, with PYTHON as it is
 	PYTHONPATH=. $(PYTHON) -m pytest -q -m gpu -c /dev/null --rootdir=. --noconftest --import-mode=importlib -p no:cacheprovider tests/test_gpu.py
-	PYTHONPATH=. $(PYTHON) benchmarks/gpu.py
+	PYTHONPATH=. $(PYTHON) benchmarks/gpu.py --minutes $(MINUTES)
 
 oracle: $(ORACLE_VENV)/.ready $(ORACLE_OFFLINE_VENV)/.ready ## compare every rule with other libraries, in environments of their own (4 GB)
 	$(ORACLE_VENV)/bin/bench check --against verl

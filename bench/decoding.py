@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -31,34 +32,66 @@ class Decoder(ABC):
     def keep(self, rows: Tensor) -> None:
         """Go on with the rows of these numbers only, in this order."""
 
+    def worth_keeping(self, rows: int) -> bool:
+        """Whether a step of so many rows would be cheaper than one of those at hand."""
+        return True
+
+    def release(self) -> None:
+        """Give back what the next `start` can make again, where it is much."""
+        return None
+
+
+def arithmetic(policy: Policy) -> torch.dtype | None:
+    """What the policy computes products in, where that is not the type of its weights."""
+    device = policy.device.type
+    with policy.autocast():
+        return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """P prompts, read by a transformers model; their tokens are padded on the left, as its `generate` does."""
+
+    cache: Any  # its keys and values
+    seen: Tensor  # (P, length) 1 where a prompt has a token, 0 in its padding
+    lengths: Tensor  # (P,)
+    logits: Tensor  # (P, V) of the token after
+
+
+def read_prompts(policy: Policy, prompts: Sequence[Sequence[int]]) -> Prompts:
+    """What the model makes of these prompts."""
+    device, longest = policy.device, max(map(len, prompts))
+    tokens = torch.tensor([[*[policy.pad] * (longest - len(p)), *p] for p in prompts], device=device)
+    lengths = torch.tensor([len(p) for p in prompts], device=device)
+    seen = (torch.arange(longest, device=device) >= (longest - lengths).unsqueeze(-1)).long()
+    positions = (seen.cumsum(-1) - 1).clamp_min(0)
+    with policy.autocast():
+        out = policy.model(input_ids=tokens, attention_mask=seen, position_ids=positions, use_cache=True, logits_to_keep=1)
+    return Prompts(out.past_key_values, seen, lengths, out.logits[:, -1])
+
 
 class CachedDecoder(Decoder):
-    """Any transformers causal language model, through its own cache. Prompts are padded on the left, as its `generate` does."""
+    """Any transformers causal language model, through its own cache."""
 
     def __init__(self, policy: Policy) -> None:
-        self.model, self.pad, self.device = policy.model, policy.pad, policy.device
+        self.policy = policy
         self.cache: Any = None
         self.seen = torch.empty(0)  # (R, length so far) 1 where a row has a token, 0 in its padding
         self.position = torch.empty(0)  # (R,) of the last token
 
     def start(self, prompts: Sequence[Sequence[int]], n: int, limit: int) -> Tensor:
-        longest = max(map(len, prompts))
-        tokens = torch.tensor([[*[self.pad] * (longest - len(p)), *p] for p in prompts], device=self.device)
-        lengths = torch.tensor([len(p) for p in prompts], device=self.device)
-        seen = (torch.arange(longest, device=self.device) >= (longest - lengths).unsqueeze(-1)).long()
-        positions = (seen.cumsum(-1) - 1).clamp_min(0)
-        out = self.model(input_ids=tokens, attention_mask=seen, position_ids=positions, use_cache=True, logits_to_keep=1)
-        self.cache = out.past_key_values
+        read = read_prompts(self.policy, prompts)
+        self.cache = read.cache
         self.cache.batch_repeat_interleave(n)
-        self.seen, self.position = seen.repeat_interleave(n, 0), (lengths - 1).repeat_interleave(n, 0)
-        logits: Tensor = out.logits[:, -1]
-        return logits.repeat_interleave(n, 0)
+        self.seen, self.position = read.seen.repeat_interleave(n, 0), (read.lengths - 1).repeat_interleave(n, 0)
+        return read.logits.repeat_interleave(n, 0)
 
     def step(self, tokens: Tensor) -> Tensor:
         self.seen = torch.cat([self.seen, self.seen.new_ones(len(tokens), 1)], dim=-1)
         self.position = self.position + 1
         inputs = {"input_ids": tokens.unsqueeze(-1), "attention_mask": self.seen, "position_ids": self.position.unsqueeze(-1)}
-        logits: Tensor = self.model(**inputs, past_key_values=self.cache, use_cache=True).logits[:, -1]
+        with self.policy.autocast():
+            logits: Tensor = self.policy.model(**inputs, past_key_values=self.cache, use_cache=True).logits[:, -1]
         return logits
 
     def keep(self, rows: Tensor) -> None:
@@ -156,8 +189,3 @@ def _feed(x: Tensor, layer: Layer) -> Tensor:
     """(..., D) states plus their gated feed-forward; overwrites `x`."""
     gate, up = F.linear(x * inverse_rms(x, layer.eps), layer.gate_up).chunk(2, -1)
     return x.add_(F.linear(F.silu(gate).mul_(up), layer.down))
-
-
-def decoder(policy: Policy) -> Decoder:
-    """The fastest decoder for this policy."""
-    return DenseDecoder(policy) if policy.dense else CachedDecoder(policy)

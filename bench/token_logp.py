@@ -101,9 +101,17 @@ class _Chunked(torch.autograd.Function):
             if for_states is not None:
                 torch.mm(narrow, weight, out=for_states[part])
             if for_weight is not None:
-                for_weight += narrow.T @ states[part]
+                _add(for_weight, narrow, states[part])
         as_given = None if for_weight is None else for_weight.to(weight.dtype)
         return for_states, as_given, None if for_bias is None else for_bias.to(bias.dtype), None, None, None, None
+
+
+def _add(total: Tensor, grad: Tensor, states: Tensor) -> None:
+    """Adds grad^T @ states, (V, D), without a second table of that size where the types allow it."""
+    if states.dtype == total.dtype:
+        total.addmm_(grad.T, states)
+    else:
+        total += grad.T @ states
 
 
 def _parts(states: Tensor, weight: Tensor) -> list[slice]:

@@ -1,10 +1,13 @@
-"""Measures a rollout step on this machine's GPU and writes $OUT/gpu.json (./out without OUT): machine, versions, seconds, memory.
+"""Measures language models of real shape on this machine's GPU and writes $OUT/gpu.json (./out without OUT).
 
     make gpu
-    python benchmarks/gpu.py --small      # the same path on the CPU with small numbers, to see that it runs
+    python benchmarks/gpu.py --small                 # the same path on the CPU with small numbers, to see that it runs
+    python benchmarks/gpu.py --sections sampling,step --minutes 4
 
-Two models: the shipped gsm8k base, on the CPU with one thread and on the GPU; and one of Qwen2.5-0.5B's shape with random weights, in
-float32. No hub is needed.
+Sampling, training and a whole GRPO step with a model of Qwen2.5-0.5B's shape and random weights (vocabulary 151,936, bfloat16 arithmetic),
+the memory of log-probabilities, TRL's trainer beside ours where trl is installed, the shipped tiny base, and what the tiny board costs on
+this machine's cores. No hub is needed. Each section is a process of its own; one that fails is recorded with its error, and the next goes
+on. The file is written anew after each, and none begins once the minutes are used up.
 """
 
 from __future__ import annotations
@@ -12,107 +15,105 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import Qwen2Config, Qwen2ForCausalLM
-
-from algorithms.grpo import GRPO
-from bench import registry, tiny
-from bench.config import TrainSettings
-from bench.loops.setup import Moved
-from bench.loops.updates import Rows, update
-from bench.policy import Policy
-from bench.provenance import provenance
-from bench.resolve import BASES
-from bench.rollout import collect, rows, verdicts
-from bench.samplers.hf import HF
-from bench.verifying import Verifier
-
-TASK = registry.load("tasks", "gsm8k")()
-SHAPE = {"hidden_size": 896, "num_hidden_layers": 24, "num_attention_heads": 14, "num_key_value_heads": 2, "intermediate_size": 4864}
-SMALL = {"hidden_size": 56, "num_hidden_layers": 2, "num_attention_heads": 14, "num_key_value_heads": 2, "intermediate_size": 64}
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE.parent), str(HERE)]
+SECTIONS = ("sampling", "step", "training", "logp_memory", "tiny_base", "trl", "board")
+LEAST = 15.0  # seconds below which a section is not begun
 
 
-@contextmanager
-def timed(into: dict[str, float], name: str, device: str) -> Iterator[None]:
-    """Adds the seconds of the block, the device's queued work included."""
-    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
-    wait()
-    began = time.perf_counter()
-    yield
-    wait()
-    into[name] = into.get(name, 0.0) + time.perf_counter() - began
+def section(name: str, sizes: dict[str, Any]) -> dict[str, Any]:
+    """The figures of one section, worked out here."""
+    if name == "board":
+        import gpu_board
 
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return gpu_board.side_by_side(sizes["board_seeds"] or cores, sizes["board_samples"])
+    import gpu_sections
 
-def step(policy: Policy, device: str, prompts: int, each: int, limit: int, number: int, seconds: dict[str, float]) -> int:
-    """One rollout step with GRPO: sample, verify, four optimizer steps; returns the tokens sampled."""
-    rule, session = GRPO(), HF().open(policy)
-    models = Moved(policy=policy, optimizer=torch.optim.AdamW(policy.parameters(), lr=1e-6, fused=True))
-    problems = list(islice(TASK.problems("train", number), prompts))
-    with Verifier(TASK) as verifier:
-        verifier.score([(problems[0], "")])  # the worker's start is not the step's
-        with timed(seconds, "sample and verify", device):
-            groups = collect(policy, session, verifier, problems, each, limit, f"gpu:{number}")
-    batch = verdicts(groups, limit).to(policy.device)
-    asked, answers = rows(groups)
-    with timed(seconds, "update", device):
-        credit = rule.credit(batch)
-        for index in torch.arange(len(answers)).tensor_split(4):
-            own = index.tolist()
-            part = Rows(batch.rows(index), credit.rows(index), [asked[i] for i in own], [answers[i] for i in own])
-            update(models, rule, TrainSettings(), part)
-    return sum(map(len, answers))
-
-
-def measure(policy: Policy, device: str, prompts: int, each: int, limit: int, steps: int) -> dict[str, Any]:
-    """Mean seconds of a step after one that is not counted, tokens per second, and the peak of memory on a GPU."""
-    step(policy, device, prompts, each, limit, 0, {})
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    seconds: dict[str, float] = {}
-    tokens = sum(step(policy, device, prompts, each, limit, number, seconds) for number in range(1, steps + 1))
-    found: dict[str, Any] = {"prompts": prompts, "completions": each, "limit": limit, "steps": steps, "tokens_per_step": tokens / steps}
-    found["seconds_per_step"] = {name: value / steps for name, value in seconds.items()}
-    found["tokens_per_second_sampled"] = tokens / seconds["sample and verify"]
-    if device == "cuda":
-        found["peak_memory_bytes"] = torch.cuda.max_memory_allocated()
+    found: dict[str, Any] = getattr(gpu_sections, name)(sizes)
     return found
 
 
-def large(device: str, small: bool) -> Policy:
-    """Qwen2.5-0.5B's shape and vocabulary size with random weights; the task's own words are its tokenizer."""
-    words = tiny.tokenizer(TASK.vocabulary())
-    config = Qwen2Config(**(SMALL if small else SHAPE), vocab_size=1000 if small else 151_936, tie_word_embeddings=True, eos_token_id=1)
-    torch.manual_seed(0)
-    return Policy.of(Qwen2ForCausalLM(config).to(device), words)
+def isolated(name: str, options: list[str], seconds: float) -> dict[str, Any]:
+    """A section in a process of its own, with its wall time; its error where it fails or outstays its time."""
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, str(HERE / "gpu.py"), "--one", name, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        out, error = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, 9)  # with the processes that it started itself
+        process.communicate()
+        return {"error": f"stopped after {seconds:.0f} s: no time was left", "section_seconds": time.perf_counter() - began}
+    if process.returncode:
+        found = {"error": (error.strip() or f"exit status {process.returncode}")[-1500:]}
+    else:
+        found = json.loads(out.splitlines()[-1])
+    return found | {"section_seconds": time.perf_counter() - began}
+
+
+def machine() -> dict[str, Any]:
+    """Versions, and the GPU by name and memory."""
+    import torch
+
+    from bench.provenance import provenance
+
+    found = provenance()
+    if torch.cuda.is_available():
+        of = torch.cuda.get_device_properties(0)
+        found["gpu"] = {
+            "name": of.name,
+            "memory_bytes": of.total_memory,
+            "capability": f"{of.major}.{of.minor}",
+            "cuda": torch.version.cuda,
+        }
+    return found
 
 
 def main() -> None:
-    """Prints and writes the figures."""
+    """Prints and writes the figures. Ends with status 1 where a section failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--small", action="store_true")
-    small = parser.parse_args().small
-    if not small and not torch.cuda.is_available():
+    parser.add_argument("--small", action="store_true", help="small numbers on the CPU")
+    parser.add_argument("--minutes", type=float, default=9.0, help="of wall time for all sections together")
+    parser.add_argument("--sections", default=",".join(SECTIONS), help="which, and in what order")
+    parser.add_argument("--trl", default="", metavar="PYTHON", help="an interpreter that has trl; without it, this one is tried")
+    parser.add_argument("--one", choices=SECTIONS, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        import gpu_parts
+
+        sizes = (gpu_parts.SMALL if arguments.small else gpu_parts.FULL) | {"trl_python": arguments.trl}
+        print(json.dumps(section(arguments.one, sizes)))
+        return
+    asked = [name for name in arguments.sections.split(",") if name]
+    if unknown := [name for name in asked if name not in SECTIONS]:
+        parser.error(f"no section {unknown[0]!r}; there are {', '.join(SECTIONS)}")
+    found: dict[str, Any] = {"machine": machine(), "small": arguments.small}
+    if not arguments.small and "gpu" not in found["machine"]:
         raise SystemExit("no CUDA device; --small runs the same path on the CPU")
-    device = "cpu" if small else "cuda"
-    torch.set_num_threads(1)
-    found: dict[str, Any] = {"machine": provenance(), "small": small}
-    found["tiny gsm8k base, cpu, one thread"] = measure(Policy.load(BASES / "gsm8k"), "cpu", 16, 8, TASK.limit, 2 if small else 5)
-    if not small:
-        found["tiny gsm8k base, cuda"] = measure(Policy.load(BASES / "gsm8k", device), device, 16, 8, TASK.limit, 5)
-    sizes = (4, 2, 8, 1) if small else (8, 8, 128, 3)
-    found[f"Qwen2.5-0.5B shape, float32, {device}"] = measure(large(device, small), device, *sizes)
-    out = Path(os.environ.get("OUT", "out"))
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "gpu.json").write_text(json.dumps(found, indent=1) + "\n")
-    print(json.dumps({k: v for k, v in found.items() if k != "machine"}, indent=1))
-    print(out / "gpu.json")
+    options = [*(["--small"] if arguments.small else []), *(["--trl", arguments.trl] if arguments.trl else [])]
+    until = time.perf_counter() + 60 * arguments.minutes
+    out = Path(os.environ.get("OUT", "out")) / "gpu.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for name in asked:
+        left = until - time.perf_counter()
+        found[name] = isolated(name, options, left) if left > LEAST else {"error": "left out: the minutes were used up"}
+        out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        print(json.dumps({name: found[name]}, indent=1), flush=True)
+    print(out)
+    if any("error" in found[name] for name in asked):
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

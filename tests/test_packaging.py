@@ -21,7 +21,14 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PACKAGES = {"algorithms", "bench", "tasks"}
 OTHER_NAMES = {"datasets": "full", "vllm": "vllm", "math_verify": "math", "minari": "offline"}  # modules that only an extra brings
-OTHER_NAMES |= {"tensorboard": "track", "wandb": "track", "trackio": "trackio"}
+OTHER_NAMES |= {
+    "tensorboard": "track",
+    "wandb": "track",
+    "trackio": "trackio",
+    "peft": "lora",
+    "bitsandbytes": "optim",
+    "reasoning_gym": "rg",
+}
 DEVELOPERS_TOOLS = {"hatchling", "hypothesis", "import-linter", "mypy", "pytest", "ruff"}
 
 

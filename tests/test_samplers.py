@@ -12,11 +12,11 @@ import torch
 from language_models import policy
 from torch import Tensor
 
-from bench.decoding import CachedDecoder, DenseDecoder, decoder
+from bench.decoding import CachedDecoder, DenseDecoder
 from bench.errors import ConfigError
 from bench.policy import Policy
 from bench.samplers.base import Completion
-from bench.samplers.hf import HF, HFSession, choose
+from bench.samplers.hf import HF, HFSession, choose, chosen
 from bench.samplers.scripted import Scripted
 
 MODELS: list[tuple[str, dict[str, Any]]] = [("qwen3", {}), ("qwen2", {}), ("llama", {"attention_bias": True}), ("gpt2", {})]
@@ -51,8 +51,8 @@ def test_log_probabilities_are_the_trainers_also_after_an_update(family: str, ch
 
 
 def test_the_fast_decoder_serves_the_models_it_computes() -> None:
-    assert isinstance(decoder(policy()), DenseDecoder)
-    assert isinstance(decoder(policy("gpt2")), CachedDecoder)
+    assert chosen(policy(), "auto") is DenseDecoder
+    assert chosen(policy("gpt2"), "auto") is chosen(policy(), "cached") is CachedDecoder
 
 
 @pytest.mark.parametrize(("family", "changes"), MODELS[:3])
@@ -75,12 +75,11 @@ def test_both_decoders_say_the_same(family: str, changes: dict[str, Any], texts:
         torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
 
 
-def test_both_decoders_sample_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_decoders_sample_the_same() -> None:
     subject = policy()
     prompts = [subject.encode(text) for text in TEXTS]
     fast = HF().open(subject).sample(prompts, 20, 16, "a")
-    monkeypatch.setattr("bench.samplers.hf.decoder", CachedDecoder)
-    assert tokens_of(fast) == tokens_of(HF().open(subject).sample(prompts, 20, 16, "a"))
+    assert tokens_of(fast) == tokens_of(HF(decode="cached").open(subject).sample(prompts, 20, 16, "a"))
 
 
 def tokens_of(sampled: list[list[Completion]]) -> list[list[tuple[int, ...]]]:

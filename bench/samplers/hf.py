@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from bench.decoding import Decoder, decoder
+from bench.decoding import CachedDecoder, Decoder, DenseDecoder
 from bench.errors import ConfigError
 from bench.policy import Policy
 from bench.samplers.base import Completion, Sampler, Session
+from bench.static_decoding import StaticDecoder, obstacle
 
 COMPACT_BELOW = 0.75  # finished rows leave once the others are fewer than this share; moving the cache costs about one step
+LOOK_EVERY = 16  # tokens between two looks at what has ended, on a GPU: each waits until all that was asked of it is done
+CHOSEN_TOGETHER = 1 << 24  # logits that one call of `choose` turns into double precision, of 8 bytes each, a few times over
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,22 +27,28 @@ class HF(Sampler):
     """Samples in batches, with a key-value cache, from the weights that train: its log-probabilities are the trainer's own."""
 
     rows: int = 256  # completions that grow side by side
+    # static: tensors of fixed shape, and CUDA graphs on a GPU; cached: the model's own cache, for any model; auto: what is fastest here
+    decode: Literal["auto", "cached", "static"] = field(default="auto", metadata={"later": True})
 
     exact: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.rows < 1:
             raise ConfigError(f"rows is {self.rows}; it must be 1 or more")
+        if self.decode not in ("auto", "cached", "static"):
+            raise ConfigError(f"decode is {self.decode!r}; it must be auto, cached or static")
 
     def open(self, policy: Policy) -> HFSession:
-        return HFSession(policy, self.rows)
+        return HFSession(policy, self.rows, self.decode)
 
 
 class HFSession(Session):
     """A policy, read in place. A completion depends on the weights, the prompts, n, the limit and the seed, and on nothing else."""
 
-    def __init__(self, policy: Policy, rows: int = 256) -> None:
-        self.policy, self.rows = policy, rows
+    def __init__(self, policy: Policy, rows: int = 256, decode: str = "auto") -> None:
+        self.policy, self.rows, self.decode = policy, rows, decode
+        self.kind: type[Decoder] | None = None  # of decoder, chosen when first needed
+        self.static: StaticDecoder | None = None  # kept, for what it sets up serves every batch
 
     def sample(self, prompts: Sequence[Sequence[int]], n: int, limit: int, seed: str) -> list[list[Completion]]:
         return self.share(prompts, n, limit, seed, 0, len(prompts))
@@ -60,12 +70,21 @@ class HFSession(Session):
             part = prompts[start : min(start + take, first + count)]
             done = self._decode(part, n, uniform[:, start * n : (start + len(part)) * n])
             out += [done[i : i + n] for i in range(0, len(done), n)]
+        if self.static is not None:
+            self.static.release()
         return out
+
+    def _decoder(self) -> Decoder:
+        self.kind = self.kind or chosen(self.policy, self.decode)
+        if self.kind is not StaticDecoder:
+            return self.kind(self.policy)  # type: ignore[call-arg]
+        self.static = self.static or StaticDecoder(self.policy)
+        return self.static
 
     def _decode(self, prompts: Sequence[Sequence[int]], n: int, uniform: Tensor) -> list[Completion]:
         """The n completions of each prompt in turn, from (limit, P * n) uniform numbers: one decides each token."""
         limit, total = uniform.shape
-        rows = decoder(self.policy)
+        rows, every = self._decoder(), looks(uniform.device)
         tokens = torch.full((limit, total), -1, device=uniform.device)
         logp = torch.zeros((limit, total), device=uniform.device)
         alive = torch.arange(total, device=uniform.device)  # original numbers of the rows that the decoder still holds
@@ -76,10 +95,14 @@ class HFSession(Session):
             token, token_logp = choose(logits, uniform[t, alive])
             tokens[t, alive], logp[t, alive] = torch.where(open_, token, -1), token_logp
             open_ &= ~torch.isin(token, ends)
-            if t + 1 == limit or not (count := int(open_.sum())):
+            if t + 1 == limit:
                 break
-            if count < COMPACT_BELOW * len(alive):
-                token, alive, open_ = self._compact(rows, token, alive, open_)
+            if (t + 1) % every == 0:
+                count = int(open_.sum())
+                if not count:
+                    break
+                if count < COMPACT_BELOW * len(alive) and rows.worth_keeping(count):
+                    token, alive, open_ = self._compact(rows, token, alive, open_)
             logits = rows.step(token)
         return self._completions(tokens, logp, limit)
 
@@ -98,15 +121,51 @@ class HFSession(Session):
         return out
 
     def refresh(self) -> None:
-        """Nothing to do: the weights that train are the weights that sample."""
+        """Nothing to do: the weights that train are the weights that sample, and copies of them are made anew with each batch."""
+
+    def close(self) -> None:
+        self.static = None
+
+
+def looks(device: torch.device) -> int:
+    """Tokens between two looks at what has ended."""
+    return LOOK_EVERY if device.type == "cuda" else 1
+
+
+def chosen(policy: Policy, decode: str) -> type[Decoder]:
+    """The fastest decoder for this policy, or the one that is asked for. Raises ConfigError where the model is none for it.
+
+    On a GPU, says once why a model has to do without graphs.
+    """
+    if decode == "cached":
+        return CachedDecoder
+    on_gpu = policy.device.type == "cuda"
+    if decode == "auto" and not on_gpu:
+        return DenseDecoder if policy.dense else CachedDecoder
+    reason = obstacle(policy.model)
+    if not reason:
+        return StaticDecoder
+    if decode == "static":
+        raise ConfigError(f"decode is 'static', but {policy.model.config.model_type} cannot be decoded so: {reason}; take decode=cached")
+    warnings.warn(f"{policy.model.config.model_type} is decoded with a growing cache and without CUDA graphs: {reason}", stacklevel=2)
+    return CachedDecoder
 
 
 def choose(logits: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
     """(R,) tokens at temperature 1 and their log-probabilities, from (R, V) logits by inverting the distribution function.
 
-    Double precision, so that no token is out of reach; a token of probability 0 is never chosen.
+    Double precision, so that no token is out of reach; a token of probability 0 is never chosen. As many rows at a time as keep the
+    tables in double precision small.
     """
+    most = max(1, CHOSEN_TOGETHER // logits.shape[-1])
+    parts = [_choose(logits[i : i + most], uniform[i : i + most]) for i in range(0, len(logits), most)]
+    if len(parts) == 1:
+        return parts[0]
+    return torch.cat([token for token, _ in parts]), torch.cat([logp for _, logp in parts])
+
+
+def _choose(logits: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
     table = torch.log_softmax(logits.float(), dim=-1)
-    total = table.double().exp().cumsum(-1)
-    token = torch.searchsorted(total, (uniform * total[:, -1]).unsqueeze(-1), right=True).clamp_max(logits.shape[-1] - 1)
+    total = table.double().exp_().cumsum(-1)
+    token = torch.searchsorted(total, (uniform * total[:, -1]).unsqueeze(-1), right=True).clamp_max_(logits.shape[-1] - 1)
     return token.squeeze(-1), table.gather(-1, token).squeeze(-1)
