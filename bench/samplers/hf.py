@@ -56,8 +56,13 @@ class HFSession(Session):
     def share(self, prompts: Sequence[Sequence[int]], n: int, limit: int, seed: str, first: int, count: int) -> list[list[Completion]]:
         """A model that is spread over processes is put together for this: they need different numbers of passes."""
         with self.policy.whole() as policy:
-            session = self if policy is self.policy else HFSession(policy, self.rows)
-            return session._part(prompts, n, limit, seed, first, count)
+            if policy is self.policy:
+                return self._part(prompts, n, limit, seed, first, count)
+            session = HFSession(policy, self.rows, self.decode)  # for once: with the next batch the weights lie elsewhere
+            session.kind = self.kind
+            found = session._part(prompts, n, limit, seed, first, count)
+            self.kind = session.kind
+            return found
 
     @torch.inference_mode()
     def _part(self, prompts: Sequence[Sequence[int]], n: int, limit: int, seed: str, first: int, count: int) -> list[list[Completion]]:
