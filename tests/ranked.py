@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -50,13 +51,18 @@ def started(count: int, *arguments: str, **variables: str) -> list[subprocess.Po
     ]
 
 
-def ended(processes: Sequence[subprocess.Popen[str]], seconds: float = 240) -> list[tuple[int, str, str]]:
-    """Exit status, standard output and errors of each."""
-    try:
-        return [(process.wait(seconds) or process.returncode, *process.communicate()) for process in processes]
-    finally:
-        for process in processes:
+def ended(processes: Sequence[subprocess.Popen[str]], seconds: float = 300) -> list[tuple[int, str, str]]:
+    """Exit status, standard output and errors of each; those that do not end are killed."""
+    found = []
+    until = time.monotonic() + seconds
+    for process in processes:
+        try:
+            process.wait(max(0.1, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
             process.kill()
+        output, errors = process.communicate()
+        found.append((process.returncode, output, errors))
+    return found
 
 
 def planned(fault: str) -> None:

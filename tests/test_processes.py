@@ -105,7 +105,7 @@ def test_a_process_that_fails_ends_the_run_and_the_same_command_continues(
     fault: str, kind: str, says: str, one: RunStore, tmp_path: Path
 ) -> None:
     """Without a launcher that would end the other process: it notices by itself. One process then ends what two began."""
-    (status, _, errors), (other, *_) = ended(started(2, SCRIPT, *command(tmp_path), FAULT=fault), 60)
+    (status, _, errors), (other, *_) = ended(started(2, SCRIPT, *command(tmp_path), FAULT=fault), 120)
     assert status == 2 and other != 0
     assert f"bench: {says}" in errors and "the same command continues" in errors
     (info,) = RunStore(tmp_path).runs()
