@@ -3,18 +3,21 @@ VENV ?= .venv
 # Where other libraries are compared with: environments of their own, so that what they bring cannot change what a change is checked with.
 ORACLE_VENV ?= .oracle
 ORACLE_OFFLINE_VENV ?= .oracle-offline
+# vLLM's build for a processor pins what ours leaves open, so that it has an environment of its own, too.
+VLLM_VENV ?= .vllm
 # Where the CPU build of torch comes from, beside the package index: PyPI's own Linux build brings several GB of CUDA libraries.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 ORACLE_INSTALL := $(ORACLE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+VLLM_INSTALL := $(VLLM_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps
 OFFLINE_INSTALL := $(ORACLE_OFFLINE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 CORE := $(VENV)/.core
 DEV := $(VENV)/.dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow check format lint types contracts tidy board gpu oracle
+.PHONY: help demo test slow check format lint types contracts tidy board gpu vllm oracle
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +66,10 @@ gpu: ## GPU tests and measurements, with PYTHON as it is
 	PYTHONPATH=. $(PYTHON) -m pytest -q -m gpu -c /dev/null --rootdir=. --noconftest --import-mode=importlib -p no:cacheprovider tests/test_gpu.py
 	PYTHONPATH=. $(PYTHON) benchmarks/gpu.py --minutes $(MINUTES)
 
+# One thread: with more, those of torch and of vLLM wait for each other in turns. A process of its own: an engine changes what is the process's.
+vllm: $(VLLM_VENV)/.ready ## the vllm sampler with vLLM itself, on a processor, in an environment of its own (3 GB)
+	OMP_NUM_THREADS=1 $(VLLM_VENV)/bin/python -m pytest -q -m vllm tests/test_vllm.py
+
 oracle: $(ORACLE_VENV)/.ready $(ORACLE_OFFLINE_VENV)/.ready ## compare every rule with other libraries, in environments of their own (4 GB)
 	$(ORACLE_VENV)/bin/bench check --against verl
 	$(ORACLE_VENV)/bin/bench check --against trl
@@ -97,4 +104,12 @@ $(ORACLE_OFFLINE_VENV)/.ready: pyproject.toml constraints.txt
 	$(OFFLINE_INSTALL) --no-deps --retries 1 --extra-index-url $(TORCH_INDEX) torch
 	$(OFFLINE_INSTALL) -e ".[oracle-offline]" pytest hypothesis
 	$(OFFLINE_INSTALL) --no-deps d3rlpy==2.8.1 gym==0.26.2
+	@touch $@
+
+# No requirement is looked at: vLLM's name libraries that are built for CUDA, and break it where there is none.
+$(VLLM_VENV)/.ready: constraints-vllm.txt
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_INSTALL) -c constraints-vllm.txt --retries 1 --extra-index-url $(TORCH_INDEX) torch
+	$(VLLM_INSTALL) -r constraints-vllm.txt
+	$(VLLM_INSTALL) -e .
 	@touch $@

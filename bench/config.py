@@ -149,10 +149,9 @@ class RunSpec:
     @property
     def table(self) -> str:
         """The name results are filed under; runs of different tables are never compared."""
-        if self.tier != CONTROL:
-            return f"{self.task.name}-{self.tier}"
         named = self.task.settings.get("id")  # of a task that is many
-        return self.task.name if named is None else f"{self.task.name}-{named}".replace("/", "-")
+        name = self.task.name if named is None else f"{self.task.name}-{named}".replace("/", "-")
+        return name if self.tier == CONTROL else f"{name}-{self.tier}"
 
     @property
     def unit(self) -> str:

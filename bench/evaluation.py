@@ -44,8 +44,14 @@ def evaluate(
 
 def judged(groups: Sequence[Group]) -> Judged:
     """The summary, and the mean verdict on each problem."""
-    key = hashlib.sha256("\n".join(repr((g.problem.id, g.problem.prompt, g.problem.answer)) for g in groups).encode()).hexdigest()[:12]
-    return Judged(summary(groups), Items(key, tuple(sum(s.correct for s in g.scores) / len(g.scores) for g in groups)))
+    return Judged(
+        summary(groups), Items(key([g.problem for g in groups]), tuple(sum(s.correct for s in g.scores) / len(g.scores) for g in groups))
+    )
+
+
+def key(problems: Sequence[Problem]) -> str:
+    """Twelve hex digits that name these problems in this order."""
+    return hashlib.sha256("\n".join(repr((p.id, p.prompt, p.answer)) for p in problems).encode()).hexdigest()[:12]
 
 
 def summary(groups: Sequence[Group]) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -23,12 +24,22 @@ def plugins(kind: str, markdown: bool, as_json: bool) -> None:
     entries = registry.listing(kind)
     if as_json:
         for entry in entries:
-            print(json.dumps(asdict(entry)))
+            print(json.dumps(asdict(entry) | (_protocol(entry) if kind == "tasks" else {})))
         return
     table = Table("name", "what it does", "from")
     for entry in entries:
         table.add_row(entry.name, entry.about if entry.error is None else f"[red]{escape(entry.error)}[/]", entry.origin)
     Console().print(table)
+
+
+def _protocol(entry: registry.Entry) -> dict[str, Any]:
+    """How a task's full tier is asked and read, where it has one."""
+    if entry.error is not None:
+        return {}
+    task = registry.load("tasks", entry.name)
+    at = {"tier": "full"} if "tier" in task.__dataclass_fields__ else {}
+    stated = task(**at | task.presets.get("full", {})).protocol() if "full" in task.tiers else None
+    return {"protocol": None if stated is None else stated.facts()}
 
 
 def runs(store: RunStore, as_json: bool) -> None:

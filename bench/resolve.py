@@ -52,12 +52,11 @@ def resolve(request: Request) -> RunSpec:
     _check_text(request, rule_class)
     sampler_class = registry.load("samplers", request.sampler)
     tier = _tier(request, task_class)
-    if "tier" in task_class.__dataclass_fields__:
-        given["task"].setdefault("tier", tier)
-    known = recipe(request.task, tier, request.algorithm, adapters=str(given["model"].get("lora_rank", 0)) != "0")
+    resolve_control.check_named(name, task_class, named | given["task"])
+    known = recipe(name, tier, request.algorithm, adapters=str(given["model"].get("lora_rank", 0)) != "0")
     pull = RLHF if request.reward == "model" and "kl" in rule_class.__dataclass_fields__ else {}
     rule = build(rule_class, "algo", known.algorithm | pull | given["algo"])
-    task = build(task_class, "task", given["task"])
+    task = _task(task_class, tier, named | given["task"])
     train = build(TrainSettings, "train", known.train | given["train"])
     reward = _reward(request, rule, known.reward, given["reward"])
     budget = request.budget or known.budget
@@ -70,7 +69,7 @@ def resolve(request: Request) -> RunSpec:
     _check_reward(reward, train, budget)
     return RunSpec(
         algorithm=Choice(request.algorithm, recorded(rule)),
-        task=Choice(request.task, recorded(task)),
+        task=Choice(name, recorded(task)),
         tier=tier,
         sampler=Choice(request.sampler, recorded(build(sampler_class, "sampler", given["sampler"]))),
         model=model,
@@ -98,6 +97,19 @@ def _check_text(request: Request, rule_class: type[Any]) -> None:
         raise ConfigError(
             f"{request.algorithm} learns from single transitions, and {request.task} is text; choose a task on Gymnasium, such as cartpole"
         )
+
+
+def _task(task_class: type[Any], tier: str, given: dict[str, Any]) -> Any:
+    """The task at a tier, with what it needs loaded. Raises ConfigError for settings that cannot be, MissingError for a missing library."""
+    at = {"tier": tier} if "tier" in task_class.__dataclass_fields__ else {}
+    task = build(task_class, "task", at | task_class.presets.get(tier, {}) | given)
+    try:
+        task.ready()
+    except ImportError as error:
+        raise MissingError(str(error)) from error
+    except ValueError as error:
+        raise ConfigError(f"task: {error}") from error
+    return task
 
 
 def _tier(request: Request, task_class: type[Any]) -> str:
@@ -210,8 +222,8 @@ def read_seeds(text: str) -> list[int]:
 
 
 def default_tier(task_class: type[Any]) -> str:
-    """full where there is a GPU and the task has that tier, else tiny."""
-    return "full" if "full" in task_class.tiers and gpu() else "tiny"
+    """full where the task has that tier, and a GPU is there or no tiny one is; else tiny."""
+    return "full" if "full" in task_class.tiers and ("tiny" not in task_class.tiers or gpu()) else "tiny"
 
 
 def gpu() -> bool:

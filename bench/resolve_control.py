@@ -12,16 +12,17 @@ from bench.effects import check_effects
 from bench.errors import ConfigError, MissingError
 from bench.recipes import recipe
 
-MANY = ("gym", "minari")  # tasks that stand for any environment or data set, written gym:ID or minari:ID
+MANY = ("gym", "minari", "rg")  # tasks that stand for any environment or data set, written gym:ID, minari:ID or rg:NAME
 
 
 def named(name: str) -> tuple[str, dict[str, Any]]:
-    """A task's name and settings from what the command line calls it: its own name, Gymnasium's, or gym:ID and minari:ID."""
+    """A task's name and settings from what the command line calls it: its own name, Gymnasium's, or gym:ID, minari:ID and rg:NAME."""
     known = registry.names("tasks")
     kind, colon, wanted = name.partition(":")
     if name in known or (colon and kind not in MANY):
         return name, {}
-    ids = {task.id: each for each in known if kind != "minari" and not is_log(task := registry.load("tasks", each)) and _fixed(task)}
+    worlds = known if not colon or kind == "gym" else []
+    ids = {task.id: each for each in worlds if not is_log(task := registry.load("tasks", each)) and _fixed(task)}
     found = ids.get(wanted if colon else name)
     if found is not None:
         return found, {}
@@ -38,11 +39,16 @@ def is_log(task: type[Any]) -> bool:
     return bool(getattr(task, "logged", False))
 
 
+def check_named(task: str, task_class: type[Any], given: dict[str, Any]) -> None:
+    """Raises ConfigError for a task that stands for many, where none is named."""
+    if task in MANY and not given.get("id"):
+        raise ConfigError(f"{task} stands for many tasks; name one, such as --task {task}:{task_class.id}")
+
+
 def specify(algorithm: str, task: str, seed: int, budget: int, given: dict[str, dict[str, Any]]) -> RunSpec:
     """The specification of one run. Raises ConfigError for names, values and pairings that cannot work."""
     rule_class, task_class = registry.load("algorithms", algorithm), registry.load("tasks", task)
-    if task in MANY and not given["task"].get("id"):
-        raise ConfigError(f"{task} stands for many tasks; name one, such as --task {task}:{task_class.id}")
+    check_named(task, task_class, given["task"])
     kind = _way(algorithm, rule_class, task, task_class)
     known = recipe(task, "log" if kind is LogSettings else CONTROL, algorithm)
     rule = build(rule_class, "algo", known.algorithm | given["algo"])

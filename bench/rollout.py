@@ -49,14 +49,26 @@ def collect(
     """n scored completions of at most `limit` tokens for each problem. Each process of the run samples and scores its part of them."""
     prompts = [tuple(policy.encode(problem.prompt)) for problem in problems]
     first, count = policy.ranks.share(len(problems))
+    part = slice(first, first + count)
     sampled = session.share(prompts, n, limit, seed, first, count)
-    own = problems[first : first + count]
-    scores = iter(verifier.score([(p, c.text) for p, completions in zip(own, sampled, strict=True) for c in completions]))
-    groups = (
+    return tuple(policy.ranks.gathered(judged(verifier, problems[part], prompts[part], sampled)))
+
+
+def collect_greedy(policy: Policy, session: Session, verifier: Verifier, problems: Sequence[Problem], limit: int) -> tuple[Group, ...]:
+    """The one scored completion of each problem that takes the likeliest token at every place. Raises what `Session.greedy` raises."""
+    prompts = [tuple(policy.encode(problem.prompt)) for problem in problems]
+    return judged(verifier, problems, prompts, [[made] for made in session.greedy(prompts, limit)])
+
+
+def judged(
+    verifier: Verifier, problems: Sequence[Problem], prompts: Sequence[tuple[int, ...]], sampled: Sequence[Sequence[Completion]]
+) -> tuple[Group, ...]:
+    """Completions of each problem with their verdicts."""
+    scores = iter(verifier.score([(p, c.text) for p, completions in zip(problems, sampled, strict=True) for c in completions]))
+    return tuple(
         Group(problem, prompt, tuple(completions), tuple(next(scores) for _ in completions))
-        for problem, prompt, completions in zip(own, prompts[first : first + count], sampled, strict=True)
+        for problem, prompt, completions in zip(problems, prompts, sampled, strict=True)
     )
-    return tuple(policy.ranks.gathered(list(groups)))
 
 
 def rows(groups: Sequence[Group]) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:

@@ -150,7 +150,7 @@ class Work:
         _check_demonstrations(spec, task, held_out)
         if rule.forms:
             _check_forms(spec, task, held_out)
-        policy = _policy(spec, ranks)
+        policy = start_policy(spec, ranks)
         self.progress = Progress()
         self.learner = learner(rule, policy, settings, sampler, Verifier(task))
         self.plan = Plan(task, held_out, settings, spec.seed, max(1, spec.budget // settings.eval_points), spec.budget)
@@ -238,7 +238,7 @@ def _check_forms(spec: RunSpec, task: TextTask, problems: list[Problem]) -> None
         )
 
 
-def _policy(spec: RunSpec, ranks: Ranks) -> Policy:
+def start_policy(spec: RunSpec, ranks: Ranks = ALONE) -> Policy:
     """The start checkpoint, in pieces over several processes.
 
     Raises ConfigError where its weights are no longer those of the specification.

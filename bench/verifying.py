@@ -27,7 +27,7 @@ from tasks.base import Problem, Score, TextTask
 CHUNK = 64  # completions sent at a time; a worker reads them all before it answers, so neither side blocks on a full pipe
 LONGEST = 100_000  # characters of a completion; a longer one is wrong unread
 LEAST_MEMORY = 1 << 27  # bytes; an interpreter with a task needs about a quarter of it
-START_LIMIT = 60.0  # seconds a worker may take to import the task
+START_LIMIT = 60.0  # seconds a worker may take to import the task and what that needs
 
 Item = tuple[Problem, str]
 
@@ -174,6 +174,7 @@ def serve(descriptor: int) -> None:
         time_limit, memory_limit = pickle.loads(pipe.recv_bytes())
         try:
             task = pickle.loads(pipe.recv_bytes())
+            task.ready()
         except Exception as error:
             pipe.send(f"{type(error).__name__}: {error}")
             return

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, ClassVar, Literal, get_args
 
+from tasks.protocol import Protocol
+
 Split = Literal["train", "tune", "heldout"]
 Tier = Literal["tiny", "full"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -44,6 +46,7 @@ class TextTask(ABC):
     """Problems in text with a program that scores the answers. Instances are small, picklable and travel to worker processes."""
 
     tiers: ClassVar[tuple[Tier, ...]] = ("tiny",)
+    presets: ClassVar[dict[Tier, dict[str, Any]]] = {}  # settings of a tier where they are not the fields' defaults
     ranges: ClassVar[dict[str, tuple[int, int]]] = {}  # smallest and largest value of each numeric setting
     limit: ClassVar[int] = 32  # generation cap of the tiny tier, in tokens
 
@@ -61,6 +64,24 @@ class TextTask(ABC):
     @abstractmethod
     def score(self, problem: Problem, text: str) -> Score:
         """The verdict on one completion. May raise on hostile text: the caller counts that as a wrong answer."""
+
+    def protocol(self) -> Protocol | None:
+        """How the full tier is asked and read; None for an instance of the tiny tier, whose scores are compared with their like only."""
+        return None
+
+    @property
+    def cap(self) -> int:
+        """Generation cap in tokens at the instance's tier."""
+        stated = self.protocol()
+        return self.limit if stated is None else stated.limit
+
+    def ready(self) -> None:
+        """Load what problems and scores need, so that no completion pays for it. Called when a run is specified and in each worker.
+
+        Raises ImportError where something is to be installed, ValueError for a setting that only a library can judge; the text says what
+        to do.
+        """
+        return None
 
     def key(self, problem: Problem) -> tuple[int, ...] | str:
         """What makes two problems the same for the splits: the sorted numbers, unless the task says otherwise."""

@@ -9,9 +9,18 @@ from typing import ClassVar
 
 from tasks import answers
 from tasks.base import Problem, Score, Split, TextTask, Tier, binary, generator, split_of
+from tasks.protocol import PLACE, Protocol
 from tasks.word_problems import LARGEST, WORDS, compose, operands, work
 
-INSTRUCTION = "\nThink step by step, then write #### and the answer as a number.\n"  # full tier; the tiny model is made for bare stories
+# Of the full tier; the tiny model is made for bare stories.
+PROTOCOL = Protocol(
+    name="gsm8k/1",
+    prompt=PLACE + "\nThink step by step, then write #### and the answer as a number.\n",
+    strict="the number after the only ####, equal to the data set's (tasks/answers.py, strict)",
+    lenient="the last number of the text, equal to the data set's (tasks/answers.py, lenient)",
+    limit=512,
+    completions=4,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +38,7 @@ class GSM8K(TextTask):
             from tasks import gsm8k_data
 
             for problem in gsm8k_data.problems(split, seed, self.data):
-                yield replace(problem, prompt=problem.prompt + INSTRUCTION, facts={**problem.facts, "question": problem.prompt})
+                yield replace(problem, prompt=PROTOCOL.asked(problem.prompt), facts={**problem.facts, "question": problem.prompt})
             return
         random, count = generator("gsm8k", split, seed), 0
         while True:
@@ -45,10 +54,13 @@ class GSM8K(TextTask):
         right = strict is not None and answers.same(gold, strict)
         return binary(right, lenient is not None and answers.same(gold, lenient), strict is not None)
 
+    def protocol(self) -> Protocol | None:
+        return PROTOCOL if self.tier == "full" else None
+
     def key(self, problem: Problem) -> tuple[int, ...] | str:
         if self.tier == "tiny":
             return super().key(problem)
-        from tasks.gsm8k_data import normal
+        from tasks.data import normal
 
         return normal(problem.facts["question"])
 
@@ -68,4 +80,6 @@ class GSM8K(TextTask):
         return "\n".join([*lines, f"#### {results[-1]}"])
 
     def vocabulary(self) -> Iterable[str]:
+        if self.tier == "full":
+            return super().vocabulary()
         return ["#### ", *WORDS, *map(str, range(LARGEST + 4)), *"+-*=.?", " ", "\n"]

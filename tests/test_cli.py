@@ -115,7 +115,7 @@ BAD = [
     (["--algo", "gspo", "--task", "gms8k"], "no task called 'gms8k'. Did you mean 'gsm8k'?"),
     (["--algo", "gspo", "--task", "gsm8k", "--sampler", "hff"], "no sampler called 'hff'. Did you mean 'hf'?"),
     (["--algo", "gspo", "--task", "gsm8k", "--tier", "tinny"], "no tier called 'tinny'. Did you mean 'tiny'?"),
-    (["--algo", "gspo", "--task", "countdown", "--tier", "full"], "task 'countdown' has no tier 'full'; it has tiny"),
+    (["--algo", "gspo", "--task", "chain_sum", "--tier", "full"], "task 'chain_sum' has no tier 'full'; it has tiny"),
     (["--algo", "gspo", "--task", "gsm8k", "--tier", "full"], "the full tier needs --model"),
     (["--algo", "gspo", "--task", "gsm8k", "--set", "algo.clip_lo=1"], "no setting of algo called 'clip_lo'. Did you mean 'clip_low'?"),
     (["--algo", "gspo", "--task", "gsm8k", "--set", "algo.clip_low=wide"], "algo.clip_low is 'wide'; it takes a value of type float"),

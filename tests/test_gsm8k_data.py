@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tasks import gsm8k_data
+from tasks import data, gsm8k_data
 from tasks.base import SPLITS, Problem
 from tasks.gsm8k import GSM8K
 
@@ -27,7 +27,7 @@ def row(i: int) -> dict[str, str]:
 
 
 def questions(problems: list[Problem]) -> list[str]:
-    return [gsm8k_data.normal(problem.prompt) for problem in problems]
+    return [data.normal(problem.prompt) for problem in problems]
 
 
 def finite(split: Any, source: str) -> list[Problem]:
@@ -41,8 +41,8 @@ def folder(tmp_path: Path) -> str:
 
 def test_every_problem_is_in_one_split(folder: str) -> None:
     found = {split: set(questions(finite(split, folder))) for split in SPLITS}
-    assert found["heldout"] == {gsm8k_data.normal(row(i)["question"]) for i in range(1000, 1050)}
-    assert found["train"] | found["tune"] == {gsm8k_data.normal(row(i)["question"]) for i in range(300)}
+    assert found["heldout"] == {data.normal(row(i)["question"]) for i in range(1000, 1050)}
+    assert found["train"] | found["tune"] == {data.normal(row(i)["question"]) for i in range(300)}
     assert not found["train"] & found["tune"]
     assert 15 <= len(found["tune"]) <= 45
 
@@ -52,7 +52,7 @@ def test_a_question_in_two_places_stays_in_one(tmp_path: Path) -> None:
     source = write(tmp_path, [row(3), twice, row(3), *map(row, range(4, 60))], [row(1000), row(1000)])
     assert questions(finite("heldout", source)) == ["what is 1000 + 1?"]
     rest = questions(finite("train", source)) + questions(finite("tune", source))
-    assert sorted(rest) == sorted({gsm8k_data.normal(row(i)["question"]) for i in range(3, 60)})
+    assert sorted(rest) == sorted({data.normal(row(i)["question"]) for i in range(3, 60)})
 
 
 def test_train_is_reshuffled_each_epoch_and_by_seed_while_the_others_end(folder: str) -> None:

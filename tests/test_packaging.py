@@ -94,8 +94,8 @@ def test_constraints_pin_all_that_the_tests_run_with() -> None:
     assert pins["torch"] == "2.13.0"  # no local label: the CPU and the CUDA build both meet it
 
 
-def _pins() -> dict[str, str]:
-    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+def _pins(file: str = "constraints.txt") -> dict[str, str]:
+    lines = [line for line in (ROOT / file).read_text().splitlines() if not line.startswith("#")]
     pairs = [line.split("==") for line in lines]
     assert all(len(pair) == 2 for pair in pairs)
     return {normal(name): version for name, version in pairs}
@@ -103,6 +103,15 @@ def _pins() -> dict[str, str]:
 
 def test_constraints_hold_no_cuda_library() -> None:
     assert not [name for name in _pins() if name.startswith(("nvidia", "cuda", "triton"))]
+
+
+def test_the_environment_of_vllm_pins_what_bench_needs_and_nothing_built_for_cuda() -> None:
+    pins, ours = _pins("constraints-vllm.txt"), _pins()
+    for requirement in map(Requirement, (*PROJECT["dependencies"], "pytest", "hypothesis")):
+        assert requirement.specifier.contains(pins[normal(requirement.name)]), requirement
+    assert not [name for name in pins if name.startswith(("nvidia", "cuda", "triton", "torchvision", "torchaudio", "torchcodec"))]
+    for name in ("torch", "transformers", "tokenizers", "safetensors"):  # the figures of both environments are then comparable
+        assert pins[name] == ours[name]
 
 
 def test_the_doctor_knows_what_is_declared() -> None:

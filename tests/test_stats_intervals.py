@@ -14,7 +14,7 @@ from bench.stats.bootstrap import bootstrap, expanded_tail
 from bench.stats.intervals import Interval, spread, student_band
 from bench.stats.profiles import performance_profile
 from bench.stats.resampling import CHUNK, resamples
-from bench.stats.shares import improvement_interval, profile_band
+from bench.stats.shares import improvement_interval, items_interval, profile_band
 
 SCORES = numpy.array([[0.71, 0.40], [0.79, 0.42], [0.75, 0.39], [0.70, 0.48], [0.80, 0.41]])
 
@@ -221,3 +221,28 @@ def test_misuse_is_named(arguments: dict[str, object], message: str) -> None:
     known = {"scores": SCORES, "statistic": aggregate.mean, "rng": chance(), "samples": 50} | arguments
     with pytest.raises(ValueError, match=message):
         bootstrap(**known)  # type: ignore[arg-type]
+
+
+def test_the_interval_of_items_is_wilsons_for_answers_of_one_item_each() -> None:
+    """Wilson's closed form, at the 59 answers that the spread of 60 items is worth."""
+    shares = numpy.array([1.0] * 18 + [0.0] * 42)
+    z, n, p = 1.959963984540054, 59.0, 0.3
+    middle, half = (p + z * z / (2 * n)) / (1 + z * z / n), z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    found = items_interval(shares)
+    assert (found.low, found.value, found.high) == pytest.approx((middle - half, 0.3, middle + half))
+    assert items_interval([1.0] * 10).low == pytest.approx(10 / (10 + z * z)) and items_interval([1.0] * 10).high == 1
+
+
+@pytest.mark.parametrize(("a", "b", "items", "answers"), [(1.0, 1.0, 50, 4), (0.3, 0.3, 100, 8), (1.0, 20.0, 100, 1), (1.0, 20.0, 200, 4)])
+def test_the_interval_of_items_holds_its_level(a: float, b: float, items: int, answers: int) -> None:
+    """Several answers to an item that is hard or easy as a whole: 95 % of 1000 experiments, give or take two points."""
+    rng = numpy.random.default_rng(5)
+    chance = rng.beta(a, b, (1000, items))
+    held = [items_interval(each).holds(a / (a + b)) for each in rng.binomial(answers, chance) / answers]
+    assert 0.93 < sum(held) / 1000 < 0.97
+
+
+@pytest.mark.parametrize("shares", [[], [[0.5]], [1.5], [-0.1], [math.nan]])
+def test_the_interval_of_items_refuses_what_is_no_share(shares: list[float]) -> None:
+    with pytest.raises(ValueError, match="items"):
+        items_interval(shares)

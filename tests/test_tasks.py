@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from fractions import Fraction
 from itertools import islice, permutations, product
@@ -17,14 +18,16 @@ from tasks.countdown import Countdown
 from tasks.gsm8k import GSM8K
 from tasks.word_problems import work
 
-CONTRACTS = [(name, *promise) for name in registry.names("tasks") for promise in checks.contracts("tasks", registry.load("tasks", name)())]
-NAMES = [name for name in registry.names("tasks") if issubclass(registry.load("tasks", name), TextTask)]
+LARGE = Countdown(tier="full", **Countdown.presets["full"])
+TASKS = {name: registry.load("tasks", name)() for name in registry.names("tasks") if name != "math"}  # which test_math.py gives its data
+TASKS |= {"countdown at the full tier": LARGE}
+CONTRACTS = [(name, *promise) for name, task in TASKS.items() for promise in checks.contracts("tasks", task)]
 
 
 @pytest.mark.parametrize(("name", "title", "contract"), CONTRACTS, ids=[f"{title}-{name}" for name, title, _ in CONTRACTS])
 def test_every_task_keeps(name: str, title: str, contract: Any) -> None:
     try:
-        contract(registry.load("tasks", name)())
+        contract(TASKS[name])
     except DoesNotApply as reason:
         pytest.skip(f"{name}: {reason}")
 
@@ -80,6 +83,61 @@ def reachable(numbers: list[int], target: int) -> bool:
             if target in (g(f(a, b), c), g(a, f(b, c))):
                 return True
     return False
+
+
+def worth(numbers: list[Fraction]) -> set[Fraction]:
+    """Everything that numbers come to, by trying every pair and operation."""
+    if len(numbers) == 1:
+        return set(numbers)
+    found = set()
+    for i, j in permutations(range(len(numbers)), 2):
+        a, b, rest = numbers[i], numbers[j], [n for k, n in enumerate(numbers) if k not in (i, j)]
+        for value in (a + b, a - b, a * b, *([a / b] if b else [])):
+            found |= worth([*rest, value])
+    return found
+
+
+def test_every_countdown_of_the_full_tier_can_be_won_and_says_so_in_words() -> None:
+    sizes = set()
+    for problem in islice(LARGE.problems("heldout", 0), 20):
+        target, *numbers = map(int, re.findall(r"\d+", problem.prompt.partition(". You may")[0]))
+        assert (numbers, target) == (problem.facts["numbers"], problem.facts["target"])
+        assert target in worth([Fraction(n) for n in numbers]) and 10 <= target <= 99 and max(numbers) <= 99
+        sizes.add(len(numbers))
+    assert sizes == {3, 4}
+
+
+@pytest.mark.parametrize(
+    ("text", "strict", "lenient"),
+    [
+        ("#### (8 - 5) * 7 / 3", 1, 1),
+        ("#### 7 / (3 / (8 - 5))", 1, 1),  # through a fraction of its own
+        ("So it is 7.\n**(8-5)*7/3 = 7**", 0, 1),
+        ("#### $(8-5)*7/3$\nThat is 7.", 0, 1),
+        ("#### (8-5)*7/3 #### 8", 0, 0),
+        ("#### 7/3*(8-5)*1", 0, 0),
+        ("#### 7", 0, 0),
+        ("#### 7/(8-5-3)", 0, 0),
+    ],
+)
+def test_countdown_of_the_full_tier_divides_exactly(text: str, strict: int, lenient: int) -> None:
+    score = LARGE.score(Problem("x", "", "", {"numbers": [3, 5, 7, 8], "target": 7}), text)
+    assert (score.correct, score.parts["lenient"]) == (strict, lenient)
+
+
+def test_countdown_says_what_it_cannot_make() -> None:
+    with pytest.raises(ValueError, match=r"gave no train problem .* raise number_max or target_max"):
+        next(Countdown(tier="full", numbers=2, number_max=2).problems("train", 0))
+    for wrong in ({"fewest": 3}, {"tier": "full", "fewest": 4}, {"tier": "full", "fewest": 1}):
+        with pytest.raises(ValueError, match="fewest is"):
+            Countdown(**wrong)
+
+
+def test_a_new_tier_left_the_tiny_one_as_it_was() -> None:
+    """The first held-out problems of the tiny countdown, digested before it had another tier."""
+    told = repr([(p.id, p.prompt, p.answer, p.facts) for p in islice(Countdown().problems("heldout", 0), 100)])
+    assert hashlib.sha256(told.encode()).hexdigest()[:12] == "601eef42374e"
+    assert (Countdown().cap, GSM8K().cap, Countdown().protocol(), GSM8K().protocol()) == (28, 32, None, None)
 
 
 def test_every_countdown_can_be_won() -> None:

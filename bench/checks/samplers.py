@@ -8,7 +8,8 @@ from itertools import islice
 import torch
 
 from bench import registry
-from bench.checks.expect import expect
+from bench.checks.expect import DoesNotApply, expect
+from bench.errors import MissingError
 from bench.policy import Policy
 from bench.resolve import BASES
 from bench.samplers.base import Completion, Sampler
@@ -17,8 +18,11 @@ PROMPTS, EACH, LIMIT = 5, 6, 3
 
 
 def sampled(sampler: Sampler, policy: Policy, prompts: list[list[int]], seed: str, before: str = "") -> list[list[Completion]]:
-    """What a fresh session gives, or one that has sampled with another seed `before`."""
-    session = sampler.open(policy)
+    """What a fresh session gives, or one that has sampled with another seed `before`. Raises DoesNotApply where something is missing."""
+    try:
+        session = sampler.open(policy)
+    except MissingError as missing:
+        raise DoesNotApply(str(missing)) from missing
     try:
         if before:
             session.sample(prompts[:1], 1, LIMIT, before)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from itertools import combinations, islice, pairwise, product
 from random import Random
 
-from bench.checks.expect import expect
+from bench.checks.expect import DoesNotApply, expect
 from tasks.base import SPLITS, Problem, Split, TextTask, generator
 
 ASKS = TextTask
@@ -35,7 +35,11 @@ GARBAGE = (
 
 
 def first(task: TextTask, split: Split, seed: int, count: int) -> list[Problem]:
-    return list(islice(task.problems(split, seed), count))
+    """Raises DoesNotApply where the task's data or library is not on this machine."""
+    try:
+        return list(islice(task.problems(split, seed), count))
+    except (OSError, ImportError) as error:
+        raise DoesNotApply(str(error)) from error
 
 
 def are_reproducible(task: TextTask) -> None:

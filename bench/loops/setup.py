@@ -111,4 +111,4 @@ class Plan:
     @property
     def limit(self) -> int:
         """Generation cap in tokens."""
-        return self.settings.limit or self.task.limit
+        return self.settings.limit or self.task.cap

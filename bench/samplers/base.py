@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from bench.errors import ConfigError
+
 if TYPE_CHECKING:
     from bench.policy import Policy
 
@@ -48,6 +50,13 @@ class Session(ABC):
         All processes of a run call it together. A sampler that can give a part without the whole does so in place of this.
         """
         return self.sample(prompts, n, limit, seed)[first : first + count]
+
+    def greedy(self, prompts: Sequence[Sequence[int]], limit: int) -> list[Completion]:
+        """The completion of each prompt that takes the likeliest token at every place; log-probabilities are at temperature 1.
+
+        Raises ConfigError where a sampler has no such mode.
+        """
+        raise ConfigError(f"{type(self).__name__} cannot decode greedily; choose a sampler that can, such as hf, or leave it out")
 
     @abstractmethod
     def refresh(self) -> None:

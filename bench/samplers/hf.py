@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -17,6 +17,7 @@ from bench.policy import Policy
 from bench.samplers.base import Completion, Sampler, Session
 from bench.static_decoding import StaticDecoder, obstacle
 
+Pick = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # (R, V) logits and (R,) uniform numbers to tokens and log-probabilities
 COMPACT_BELOW = 0.75  # finished rows leave once the others are fewer than this share; moving the cache costs about one step
 LOOK_EVERY = 16  # tokens between two looks at what has ended, on a GPU: each waits until all that was asked of it is done
 CHOSEN_TOGETHER = 1 << 24  # logits that one call of `choose` turns into double precision, of 8 bytes each, a few times over
@@ -79,6 +80,15 @@ class HFSession(Session):
             self.static.release()
         return out
 
+    @torch.inference_mode()
+    def greedy(self, prompts: Sequence[Sequence[int]], limit: int) -> list[Completion]:
+        parts = [prompts[first : first + self.rows] for first in range(0, len(prompts), self.rows)]
+        unused = torch.zeros(limit, self.rows, device=self.policy.device)
+        out = [made for part in parts for made in self._decode(part, 1, unused[:, : len(part)], likeliest)]
+        if self.static is not None:
+            self.static.release()
+        return out
+
     def _decoder(self) -> Decoder:
         self.kind = self.kind or chosen(self.policy, self.decode)
         if self.kind is not StaticDecoder:
@@ -86,7 +96,7 @@ class HFSession(Session):
         self.static = self.static or StaticDecoder(self.policy)
         return self.static
 
-    def _decode(self, prompts: Sequence[Sequence[int]], n: int, uniform: Tensor) -> list[Completion]:
+    def _decode(self, prompts: Sequence[Sequence[int]], n: int, uniform: Tensor, pick: Pick | None = None) -> list[Completion]:
         """The n completions of each prompt in turn, from (limit, P * n) uniform numbers: one decides each token."""
         limit, total = uniform.shape
         rows, every = self._decoder(), looks(uniform.device)
@@ -97,7 +107,7 @@ class HFSession(Session):
         open_ = torch.ones(total, dtype=torch.bool, device=uniform.device)  # (R,) of those, the ones that have not ended
         logits = rows.start(prompts, n, limit)
         for t in range(limit):
-            token, token_logp = choose(logits, uniform[t, alive])
+            token, token_logp = (pick or choose)(logits, uniform[t, alive])
             tokens[t, alive], logp[t, alive] = torch.where(open_, token, -1), token_logp
             open_ &= ~torch.isin(token, ends)
             if t + 1 == limit:
@@ -174,3 +184,9 @@ def _choose(logits: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
     total = table.double().exp_().cumsum(-1)
     token = torch.searchsorted(total, (uniform * total[:, -1]).unsqueeze(-1), right=True).clamp_max_(logits.shape[-1] - 1)
     return token.squeeze(-1), table.gather(-1, token).squeeze(-1)
+
+
+def likeliest(logits: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+    """(R,) tokens of the highest probability, the first among equals, and their log-probabilities at temperature 1, from (R, V) logits."""
+    found, token = torch.log_softmax(logits.float(), dim=-1).max(-1)
+    return token, found

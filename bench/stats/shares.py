@@ -15,7 +15,7 @@ from scipy import stats
 
 from bench.stats.intervals import Interval, check_level
 from bench.stats.profiles import improvement_by_task, performance_profile
-from bench.stats.scores import FloatArray, Scores, by_task
+from bench.stats.scores import FloatArray, Scores, by_task, finite
 
 HALVINGS = 60  # of an interval of width 1: to the last bit
 FloatFunction = Callable[[FloatArray], FloatArray]
@@ -32,6 +32,24 @@ def profile_band(scores: Scores, thresholds: ArrayLike, level: float = 0.95) -> 
     runs = numpy.array([task.shape[-1] for task in tasks], dtype=numpy.float64)[:, None]
     low, high = _score_bounds(shares, lambda p: p * (1 - p) / runs, _reach(level, len(tasks), int(runs.min())))
     return _together(low, shares, high)
+
+
+def items_interval(items: ArrayLike, level: float = 0.95) -> Interval:
+    """The mean of (N,) shares of one model on N items, with Wilson's interval at the number of independent answers that they are worth: as
+    many as give the standard error that the items' spread shows, so that several answers to one item do not count as several items.
+
+    Speaks of further items like these. Where all are alike, each item counts once. Raises ValueError for no items and for values outside
+    0 to 1.
+    """
+    check_level(level)
+    held = finite(items, "items")
+    if held.ndim != 1 or not len(held) or held.min() < 0 or held.max() > 1:
+        raise ValueError(f"items have shape {held.shape}; (items,) with at least one is needed, and shares between 0 and 1")
+    value, count = held.mean(), len(held)
+    variance = held.var(ddof=1) / count if count > 1 else 0.0
+    worth = value * (1 - value) / variance if variance > 0 else float(count)
+    low, high = _score_bounds(value, lambda p: p * (1 - p) / worth, _reach(level, 1, count))
+    return Interval(float(low), float(value), float(high), level)
 
 
 def improvement_interval(x: Scores, y: Scores, level: float = 0.95) -> Interval:
