@@ -5,7 +5,8 @@ BenchError
 |- MissingError     something to install, download or make first
 |- StoreError       the results folder cannot be read or written as asked
 |  `- BusyError     another process is writing this run
-`- DivergedError    training left the finite numbers
+|- DivergedError    training left the finite numbers
+`- PeerError        another process of the same run failed
 """
 
 from __future__ import annotations
@@ -41,6 +42,10 @@ class DivergedError(BenchError):
         """`seed`: whose training it was, where several train together."""
         super().__init__(message)
         self.seed = seed
+
+
+class PeerError(BenchError):
+    """Another process of the same run failed, and this one ends with it."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> ConfigError:

@@ -65,7 +65,7 @@ def attention(settings: ModelSettings, device: str) -> str | None:
     """The name of the attention implementation; None leaves the choice to transformers, which takes torch's own kernels."""
     if settings.attention != "auto":
         return settings.attention
-    fits = device == "cuda" and settings.dtype != "float32" and find_spec("flash_attn") is not None
+    fits = device.startswith("cuda") and settings.dtype != "float32" and find_spec("flash_attn") is not None
     return "flash_attention_2" if fits else None
 
 

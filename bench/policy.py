@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from bench import dense, lora
 from bench.errors import ConfigError, StoreError
 from bench.loading import load, no_bars
 from bench.model_settings import PLAIN, ModelSettings
+from bench.ranks import ALONE, Ranks
 from bench.reading import Lean, Read, Reader, joined
+from bench.sharding import Root, placed, shard, whole
 
 ROWS_TOGETHER = 16  # at about 50 tokens a row, what passes between two operations then stays in a core's cache
 TOKENS_TOGETHER = 16_384  # padding included, where no gradient asks for more to be kept than what passes between two operations
@@ -38,6 +41,7 @@ class Policy:
     settings: ModelSettings = PLAIN
     other_ends: frozenset[int] = frozenset()  # tokens that end a completion as well
     adapted: bool = True  # False: the model as it was before its adapters
+    root: Root | None = None  # what a model in pieces is run through; policies of one model have one in common
     dense: bool = field(init=False)  # the model is one that `bench.dense` computes
     reader: Reader = field(init=False)
 
@@ -82,6 +86,11 @@ class Policy:
         """Where the parameters are."""
         device: torch.device = next(self.model.parameters()).device
         return device
+
+    @property
+    def ranks(self) -> Ranks:
+        """The processes that the model is spread over."""
+        return ALONE if self.root is None else self.root.ranks
 
     @property
     def ends(self) -> frozenset[int]:
@@ -167,7 +176,7 @@ class Policy:
     def _parts(self, lengths: list[int]) -> list[list[int]]:
         """The rows that go forward together, of about one length: as many as a processor's cache holds, or as a bound on tokens allows.
         With gradients to come they stay in one piece, which the caller has cut to fit."""
-        if not self.dense and torch.is_grad_enabled():
+        if (not self.dense or self.root is not None) and torch.is_grad_enabled():
             return [list(range(len(lengths)))]
         order = sorted(range(len(lengths)), key=lengths.__getitem__)
         if self.dense:
@@ -179,7 +188,11 @@ class Policy:
     ) -> tuple[list[int], Read]:
         """What the model says at the places of each row from its start to its end, where the `chosen` tokens follow: the order in which
         the rows were read, and one after the other the N figures of each kind that is asked for."""
-        read = Lean(self.model, max(map(len, inputs))) if self.dense else self.reader
+        read: Callable[..., Read] = self.reader
+        if self.root is not None:
+            read = partial(self.root, adapted=self.adapted)
+        elif self.dense:
+            read = Lean(self.model, max(map(len, inputs)))
         parts = self._parts([len(row) for row in inputs])
         found = []
         for part in parts:
@@ -190,6 +203,9 @@ class Policy:
             index = torch.tensor(places, device=self.device)
             next_ = None if chosen is None else torch.tensor([token for b in part for token in chosen[b]], device=self.device)
             found.append(read(tokens, index, next_, states=values, entropy_gradient=entropy_gradient))
+        if self.root is not None and not torch.is_grad_enabled():
+            self.root.idle(max(self.ranks.gathered([len(parts)])) - len(parts))
+            self.root.forget()
         return [b for part in parts for b in part], joined(found)
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -202,17 +218,47 @@ class Policy:
         head = torch.nn.Linear(size, 1, device=self.device)
         torch.nn.init.zeros_(head.weight)
         torch.nn.init.zeros_(head.bias)
+        if self.root is not None:
+            shard(head, self.ranks, self.device)
         return replace(self, value_head=head)
 
     def copy(self) -> Policy:
-        """The same weights in a memory of their own."""
-        return replace(self, model=copy.deepcopy(self.model), value_head=copy.deepcopy(self.value_head))
+        """The same weights in a memory of their own, in pieces where these are."""
+        return self._plain("cpu" if self.ranks.size > 1 else self.device).shard(self.ranks, self.device)
 
     def reference(self) -> Policy:
         """Where training began, for its log-probabilities: a frozen copy, or the weights below the adapters, which stay as they are."""
         if self.settings.lora_rank:
             return replace(self, value_head=None, adapted=False)
-        return replace(self, model=copy.deepcopy(self.model).requires_grad_(False), value_head=None)
+        plain = replace(self, value_head=None)._plain("cpu" if self.ranks.size > 1 else self.device)
+        plain.model.requires_grad_(False)
+        return plain.shard(self.ranks, self.device)
+
+    def shard(self, ranks: Ranks, device: str | torch.device) -> Policy:
+        """This policy with its weights in pieces over the processes, each on its device; as it is for a process alone. It takes the model's
+        place: the plain one is not to be used again."""
+        if ranks.size == 1:
+            return self
+        root = Root(self.model, ranks, device=torch.device(device), mixed=self.settings.dtype == "mixed", dense=self.dense)
+        if self.value_head is not None:
+            shard(self.value_head, ranks, root.device)
+        return replace(self, root=root)
+
+    @contextmanager
+    def whole(self) -> Iterator[Policy]:
+        """The policy in one piece on every process, as it is now, for a block that not all go through in step; all begin it together."""
+        yield self if self.root is None else self._plain(self.device)
+
+    def _plain(self, device: str | torch.device) -> Policy:
+        """A copy in one piece."""
+        if self.root is None:
+            return replace(self, model=copy.deepcopy(self.model), value_head=copy.deepcopy(self.value_head))
+        head = None
+        if self.value_head is not None:
+            size = self.value_head.in_features
+            head = torch.nn.Linear(size, 1, device=device)
+            head.load_state_dict({name: whole(p.detach()) for name, p in self.value_head.named_parameters()})
+        return replace(self, model=self.root.whole(self.model, device), value_head=head, root=None)
 
     def frozen(self) -> Policy:
         """This policy, value head included, out of reach of any optimizer."""
@@ -236,19 +282,22 @@ class Policy:
 
     def exported(self) -> Iterator[tuple[str, Tensor]]:
         """Every weight of the plain model under each name its checkpoint has, with what adapters add: for whoever keeps its own copy."""
-        yield from lora.merged(self.model)
+        for name, tensor in lora.merged(self.model):
+            yield name, whole(tensor)
 
     @torch.no_grad()
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Take back what `tensors` gave. Raises StoreError where the names or shapes are another model's."""
         own = self.tensors()
-        differing = sorted(
-            name for name in own.keys() | tensors.keys() if name not in own or name not in tensors or own[name].shape != tensors[name].shape
-        )
+        differing = sorted(own.keys() ^ tensors.keys())
+        for name in [] if differing else sorted(own):
+            tensor = tensors[name]
+            if tensor.shape != own[name].shape:
+                differing = [name]
+                break
+            own[name].copy_(placed(tensor, own[name]))
         if differing:
             raise StoreError(f"the checkpoint is of another model, {differing[0]!r} differs: resume with the model the run began with")
-        for name, tensor in tensors.items():
-            own[name].copy_(tensor)
 
     def facts(self) -> dict[str, Any]:
         """What was loaded, in JSON values: architecture, size, what trains, attention and, of a model from the hub, its commit."""
@@ -262,7 +311,7 @@ class Policy:
         total = hashlib.sha256()
         for name, tensor in sorted(self.tensors().items()):
             total.update(name.encode())
-            total.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+            total.update(whole(tensor).cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return total.hexdigest()[:12]
 
 

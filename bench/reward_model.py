@@ -22,8 +22,10 @@ from bench.chance import number
 from bench.config import RewardSettings
 from bench.errors import ConfigError, DivergedError
 from bench.policy import Policy, by_tokens
-from bench.rollout import Group, collect, rows
+from bench.ranks import spent
+from bench.rollout import Group, collect, rows, scored
 from bench.samplers.base import Session
+from bench.sharding import clip
 from bench.verifying import Verifier
 from tasks.base import Problem, TextTask
 
@@ -65,7 +67,7 @@ class RewardModel:
     @torch.no_grad()
     def scores(self, groups: Sequence[Group]) -> Tensor:
         """(B,) raw scores."""
-        return self.model.scores(*rows(groups))
+        return scored(self.model, lambda prompts, completions, width: self.model.scores(prompts, completions), *rows(groups))
 
     def paid(self, groups: Sequence[Group]) -> tuple[Group, ...]:
         """The groups with this model's opinion as reward: its score in deviations from its mean over the start policy's completions."""
@@ -119,7 +121,8 @@ def train(
     facts = _measure(model, measured, int(comparisons(*_verdicts(mixed)).sum()), groups, drawn)
     if not math.isfinite(facts.margin * facts.deviation):
         raise DivergedError(f"the reward model's training diverged (the margin of its pairs is {facts.margin:g}); lower reward.lr")
-    return RewardModel(model, replace(facts, seconds=time.perf_counter() - wall, cpu_seconds=time.process_time() - cpu))
+    seconds, cpu_seconds = spent(start.ranks, time.perf_counter() - wall, time.process_time() - cpu)
+    return RewardModel(model, replace(start.ranks.agreed(facts), seconds=seconds, cpu_seconds=cpu_seconds))
 
 
 def _problems(task: TextTask, settings: RewardSettings, seed: int) -> tuple[list[Problem], int]:
@@ -146,7 +149,7 @@ def _fit(model: Policy, groups: Sequence[Group], settings: RewardSettings, seed:
         for first in range(0, len(order), settings.rows):
             optimizer.zero_grad(set_to_none=True)
             _backward(model, [groups[i] for i in order[first : first + settings.rows]], settings)
-            torch.nn.utils.clip_grad_norm_(list(model.parameters()), 1.0)
+            clip(list(model.parameters()), 1.0)
             optimizer.step()
 
 
@@ -155,8 +158,9 @@ def _backward(model: Policy, groups: Sequence[Group], settings: RewardSettings) 
     at a time with their gradients, so the pairs of a prompt need not go forward together."""
     prompts, completions = rows(groups)
     correct, group = (of.to(model.device) for of in _verdicts(groups))
+    each = model.ranks.size  # every process does the same, and gradients are summed over them
     if not settings.microbatch_tokens:
-        loss(model.scores(prompts, completions), correct, group, settings.centre).backward()
+        (loss(model.scores(prompts, completions), correct, group, settings.centre) / each).backward()
         return
     with torch.no_grad():
         score = model.scores(prompts, completions)
@@ -164,7 +168,7 @@ def _backward(model: Policy, groups: Sequence[Group], settings: RewardSettings) 
     lengths = [len(p) + len(c) for p, c in zip(prompts, completions, strict=True)]
     order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
     for part in by_tokens(order, lengths, settings.microbatch_tokens):
-        model.scores([prompts[i] for i in part], [completions[i] for i in part]).backward(slope[part])
+        model.scores([prompts[i] for i in part], [completions[i] for i in part]).backward(slope[part] / each)
 
 
 def _verdicts(groups: Sequence[Group]) -> tuple[Tensor, Tensor]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from algorithms.base import Batch
-from bench.policy import Policy
+from bench.policy import Policy, Rows
 from bench.samplers.base import Completion, Session
 from bench.verifying import Verifier
 from tasks.base import Problem, Score
+
+Say = Callable[[Rows, Rows, int], Tensor]
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,12 @@ class Group:
 def collect(
     policy: Policy, session: Session, verifier: Verifier, problems: Sequence[Problem], n: int, limit: int, seed: str
 ) -> tuple[Group, ...]:
-    """n scored completions of at most `limit` tokens for each problem."""
+    """n scored completions of at most `limit` tokens for each problem. Each process of the run samples and scores its part of them."""
     prompts = [tuple(policy.encode(problem.prompt)) for problem in problems]
-    return judged(verifier, problems, prompts, session.sample(prompts, n, limit, seed))
+    first, count = policy.ranks.share(len(problems))
+    part = slice(first, first + count)
+    sampled = session.share(prompts, n, limit, seed, first, count)
+    return tuple(policy.ranks.gathered(judged(verifier, problems[part], prompts[part], sampled)))
 
 
 def collect_greedy(policy: Policy, session: Session, verifier: Verifier, problems: Sequence[Problem], limit: int) -> tuple[Group, ...]:
@@ -68,6 +74,27 @@ def judged(
 def rows(groups: Sequence[Group]) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
     """The token ids that the rows of a batch stand for: prompts and completions."""
     return [g.prompt for g in groups for _ in g.completions], [c.tokens for g in groups for c in g.completions]
+
+
+def scored(policy: Policy, say: Say, prompts: Rows, completions: Rows) -> Tensor:
+    """(B, ...) what a model on the policy's processes says of B completions, without gradient: each process asks it about a part of them.
+
+    `say` is given prompts, completions and the width of the longest of all completions.
+    """
+    count, width = len(prompts), max(map(len, completions))
+    if policy.ranks.size == 1:
+        return say(prompts, completions, width)
+    first, own = policy.ranks.share(count)
+    part = slice(first, first + max(1, own))  # a process without a part goes through the motions with somebody's row
+    found = say(prompts[part], completions[part], width)
+    out = found.new_zeros(count, *found.shape[1:])
+    out[first : first + own] = found[:own]
+    return policy.ranks.summed(out)
+
+
+def logp(policy: Policy, prompts: Rows, completions: Rows) -> Tensor:
+    """(B, T) the policy's log-probabilities of B completions, without gradient."""
+    return scored(policy, lambda p, c, width: policy.forward(p, c, width=width).logp, prompts, completions)
 
 
 def verdicts(groups: Sequence[Group], limit: int, *, verified: bool = True) -> Batch:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import torch
 
 from bench import evaluation, registry, reward_model
-from bench.checkpoint import Checkpoint
 from bench.config import CONTROL, RewardSettings, RunSpec, TrainSettings, build
 from bench.control import run as control
-from bench.errors import ConfigError, DivergedError, MissingError
+from bench.errors import ConfigError, MissingError
+from bench.loading import attention
 from bench.loops import optimizers
 from bench.loops.progress import Progress
 from bench.loops.setup import Plan, learner
@@ -24,8 +25,12 @@ from bench.model_settings import ModelSettings
 from bench.models import digest, model_folder
 from bench.policy import Policy
 from bench.provenance import provenance
+from bench.rank_failure import Watch
+from bench.ranks import ALONE, Ranks
 from bench.record import Record
-from bench.run_folder import RunFolder, read_records
+from bench.run_folder import read_records
+from bench.sharding import collected, placed
+from bench.shared_folder import Saved, SharedFolder, opened
 from bench.store import RunStore
 from bench.verifying import Verifier
 from tasks.base import Problem, TextTask, generator
@@ -43,83 +48,101 @@ class Result:
     seconds: float  # this call's, of all seeds; runs that were finished before take next to none
 
 
-def execute(spec: RunSpec, store: RunStore, observe: Callable[[Record], None]) -> Result:
+def execute(spec: RunSpec, store: RunStore, observe: Callable[[Record], None], ranks: Ranks = ALONE) -> Result:
     """Run to the end of the budget, or go on where the run was left; `observe` sees every record, those of earlier calls first.
 
-    Raises BenchError. What was recorded before stays, and the same call continues from it.
+    Raises BenchError. What was recorded before stays, and the same call continues from it. Where several processes of `ranks` make this
+    call, `observe` is called in the first one only.
     """
-    return execute_seeds([spec], store, lambda _, record: observe(record))[0]
+    return execute_seeds([spec], store, lambda _, record: observe(record), ranks)[0]
 
 
-def execute_seeds(specs: Sequence[RunSpec], store: RunStore, observe: Callable[[RunSpec, Record], None]) -> list[Result]:
+def execute_seeds(
+    specs: Sequence[RunSpec], store: RunStore, observe: Callable[[RunSpec, Record], None], ranks: Ranks = ALONE
+) -> list[Result]:
     """The same for specifications that differ in their seed alone: together where they are small networks, else one after the other."""
     began = time.perf_counter()
-    store.check()
-    together = specs[0].tier == CONTROL
-    found = control.execute(specs, store, observe) if together else [_alone(spec, store, observe) for spec in specs]
+    ranks.does(store.check)
+    if specs[0].tier == CONTROL:
+        if ranks.size > 1:
+            raise ConfigError(f"{specs[0].table} is trained by one process, which takes its seeds together; {ranks.size} were started")
+        found = control.execute(specs, store, observe)
+    else:
+        found = [_alone(spec, store, observe if ranks.first else _unseen, ranks) for spec in specs]
     seconds = time.perf_counter() - began
-    return [Result(path, read_records(path), warnings, seconds) for path, warnings in found]
+    return [Result(path, ranks.does(partial(read_records, path)), warnings, seconds) for path, warnings in found]
 
 
-def _alone(spec: RunSpec, store: RunStore, observe: Callable[[RunSpec, Record], None]) -> tuple[Path, list[str]]:
+def _unseen(spec: RunSpec, record: Record) -> None:
+    return None
+
+
+def _alone(spec: RunSpec, store: RunStore, observe: Callable[[RunSpec, Record], None], ranks: Ranks) -> tuple[Path, list[str]]:
     """The folder of a run on text, finished, and what there is to warn of."""
     if spec.tier == "tiny":
         torch.set_num_threads(1)  # small matrices; and the same bits whatever the machine's number of cores
-    path = store.finished(spec)
+    _check_ranks(spec, ranks)
+    path = ranks.does(lambda: store.finished(spec))
     if path is not None:
-        _show(spec, path, observe)
+        _show(spec, path, observe, ranks)
         return path, []
-    with Work(spec) as work, store.open(spec, provenance() | {"model": work.learner.policy.facts()}) as folder:
-        if folder.finished:  # by another process, while this one loaded the model
-            _show(spec, folder.path, observe)
+    with Watch(ranks) as watch, Work(spec, ranks) as work, opened(store, spec, work.facts(), ranks) as folder:
+        if folder.read(lambda own: own.finished):  # by another process, while this one loaded the model
+            _show(spec, folder.path, observe, ranks)
             return folder.path, folder.warnings
-        try:
+        with watch.marking(folder.fail):
             _go_on(spec, folder, work, lambda record: observe(spec, record))
-        except DivergedError as error:
-            folder.fail("diverged", str(error))
-            raise
         return folder.path, folder.warnings
 
 
-def _show(spec: RunSpec, path: Path, observe: Callable[[RunSpec, Record], None]) -> None:
-    for record in read_records(path):
+def _check_ranks(spec: RunSpec, ranks: Ranks) -> None:
+    """Raises ConfigError where some process would have no prompt to sample for."""
+    prompts = _settings(spec).prompts
+    if ranks.size > prompts:
+        raise ConfigError(
+            f"train.prompts is {prompts}, but {ranks.size} processes train the run, and each takes a share of the prompts; "
+            f"start at most {prompts}, or raise train.prompts"
+        )
+
+
+def _show(spec: RunSpec, path: Path, observe: Callable[[RunSpec, Record], None], ranks: Ranks) -> None:
+    for record in ranks.does(lambda: read_records(path)):
         observe(spec, record)
 
 
-def _go_on(spec: RunSpec, folder: RunFolder, work: Work, observe: Callable[[Record], None]) -> None:
+def _go_on(spec: RunSpec, folder: SharedFolder, work: Work, observe: Callable[[Record], None]) -> None:
     """Take up the newest checkpoint, if there is one, and run to the end."""
-    checkpoint = folder.latest()
-    folder.rewind(checkpoint)
+    saved = folder.rewound()
     work.prepare(folder)
-    if checkpoint is not None:
-        work.restore(checkpoint)
-    for record in folder.records():
+    if saved is not None:
+        work.restore(saved)
+    for record in folder.read(lambda own: own.records()):
         observe(record)
     _pull(spec, folder, work, observe)
 
 
-def _pull(spec: RunSpec, folder: RunFolder, work: Work, observe: Callable[[Record], None]) -> None:
+def _pull(spec: RunSpec, folder: SharedFolder, work: Work, observe: Callable[[Record], None]) -> None:
     """Draw records from the loop into the store until the budget is spent; save as often as the share of time allows."""
-    loop = train(work.learner, work.plan, work.progress)
+    loop, progress = train(work.learner, work.plan, work.progress), work.progress
     saved, cost = time.perf_counter(), 0.0
-    while work.progress.samples < spec.budget:
+    while progress.samples < spec.budget:
         record = next(loop)
-        folder.append(record, work.progress.examples)
+        work.ranks.same("how far they are", (record.step, progress.samples, progress.tokens, progress.updates, progress.drawn))
+        folder.append(record, progress.examples)
         observe(record)
         now = time.perf_counter()
-        if record.samples >= spec.budget or (record.step and now - saved > cost / SAVE_SHARE):
-            folder.checkpoint(record.step, work.tensors(), work.progress.to_json())
+        if work.ranks.agreed(record.samples >= spec.budget or (record.step > 0 and now - saved > cost / SAVE_SHARE)):
+            folder.checkpoint(record.step, work.tensors(), progress.to_json())
             saved = time.perf_counter()
             cost = saved - now
-    last = folder.records()[-1]
-    folder.finish({"score": last.eval_score, "samples": last.samples, "tokens": last.tokens, "steps": last.step})
+    folder.finish(folder.read(lambda own: own.records()[-1]))
 
 
 class Work:
     """Everything a run holds in memory, built from its specification."""
 
-    def __init__(self, spec: RunSpec) -> None:
-        self.spec, settings = spec, _settings(spec)
+    def __init__(self, spec: RunSpec, ranks: Ranks = ALONE) -> None:
+        self.spec, self.ranks, settings = spec, ranks, _settings(spec)
         task = registry.load("tasks", spec.task.name)(**spec.task.settings)
         rule = registry.load("algorithms", spec.algorithm.name)(**spec.algorithm.settings)
         sampler = registry.load("samplers", spec.sampler.name)(**spec.sampler.settings)
@@ -127,12 +150,18 @@ class Work:
         _check_demonstrations(spec, task, held_out)
         if rule.forms:
             _check_forms(spec, task, held_out)
-        policy = start_policy(spec)
+        policy = start_policy(spec, ranks)
         self.progress = Progress()
         self.learner = learner(rule, policy, settings, sampler, Verifier(task))
         self.plan = Plan(task, held_out, settings, spec.seed, max(1, spec.budget // settings.eval_points), spec.budget)
 
-    def prepare(self, folder: RunFolder) -> None:
+    def facts(self) -> dict[str, Any]:
+        """What the run is made on, for its folder."""
+        asked = self.plan.task.protocol()
+        found = provenance() | {"model": self.learner.policy.facts(), "ranks": self.ranks.size}
+        return found | ({} if asked is None else {"protocol": asked.facts()})
+
+    def prepare(self, folder: SharedFolder) -> None:
         """The reward model, where the run has one: read from the run's folder, or trained and put there. Its cost counts as progress."""
         if self.spec.reward.name != "model":
             return
@@ -140,7 +169,8 @@ class Work:
         if held is None:
             at, settings = self.learner, RewardSettings(**self.spec.reward.settings)
             made = reward_model.train(at.policy, at.looking, at.verifier, self.plan.task, settings, self.plan.limit, self.spec.seed)
-            folder.keep("reward_model", made.model.tensors(), made.to_json())
+            tensors = collected({"model": made.model.tensors()}, self.ranks)
+            folder.keep("reward_model", tensors.get("model", {}), made.to_json())
         else:
             made = reward_model.RewardModel.of(self.learner.policy, *held)
         self.learner.reward_model = made
@@ -149,20 +179,22 @@ class Work:
         self.progress.seconds, self.progress.cpu_seconds = made.facts.seconds, made.facts.cpu_seconds
 
     def tensors(self) -> dict[str, dict[str, torch.Tensor]]:
-        """Weights and optimizer states by file name."""
+        """Weights and optimizer states by file name; of a run of several processes whole in the first, and nothing in the others."""
         found = {name: model.tensors() for name, model in self.learner.weights().items()}
         for name, (optimizer, model) in self.learner.optimizers().items():
             found[name] = optimizers.state(optimizer, list(model.tensors()))
-        return {name: held for name, held in found.items() if held}
+        return collected({name: held for name, held in found.items() if held}, self.ranks)
 
-    def restore(self, checkpoint: Checkpoint) -> None:
+    def restore(self, checkpoint: Saved) -> None:
         """Take back what `tensors` and the progress gave."""
         for name, model in self.learner.weights().items():
             model.restore(checkpoint.tensors(name))
         self.progress = Progress.from_json(checkpoint.state)
         for name, (optimizer, model) in self.learner.optimizers().items():
             if checkpoint.holds(name):  # not before it has stepped
-                optimizers.restore(optimizer, list(model.tensors()), checkpoint.tensors(name))
+                own, held = model.tensors(), checkpoint.tensors(name)
+                ready = {key: placed(held[key], own[key.rpartition("/")[0]]) for key in held}
+                optimizers.restore(optimizer, list(own), ready)
         self.learner.refresh()
 
     def __enter__(self) -> Self:
@@ -207,12 +239,19 @@ def _check_forms(spec: RunSpec, task: TextTask, problems: list[Problem]) -> None
         )
 
 
-def start_policy(spec: RunSpec) -> Policy:
-    """The start checkpoint. Raises ConfigError where its weights are no longer those of the specification."""
+def start_policy(spec: RunSpec, ranks: Ranks = ALONE) -> Policy:
+    """The start checkpoint, in pieces over several processes.
+
+    Raises ConfigError where its weights are no longer those of the specification.
+    """
     folder = model_folder(spec.model.name)
     wanted = spec.model.settings.get("digest")
     if wanted is not None and digest(folder) != wanted:
         raise ConfigError(f"the weights in {folder} are not those the run began with (digest {wanted}); put them back or start a new run")
-    device = "cuda" if spec.tier == "full" and torch.cuda.is_available() else "cpu"
+    device = ranks.device(spec.tier == "full" and torch.cuda.is_available())
     settings = build(ModelSettings, "model", {name: value for name, value in spec.model.settings.items() if name != "digest"})
-    return Policy.load(folder if wanted is not None else spec.model.name, device, settings)
+    name = folder if wanted is not None else spec.model.name
+    if ranks.size == 1:
+        return Policy.load(name, device, settings)
+    suited = replace(settings, attention=attention(settings, device) or "auto")  # to the device that the layers go to, one by one
+    return Policy.load(name, "cpu", suited).shard(ranks, device)

@@ -369,7 +369,7 @@ def _pays(algorithm: str) -> bool:
 
 
 def test_demonstrations_that_are_not_there_are_missed_before_a_model_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.run.start_policy", lambda spec: pytest.fail("the model was loaded"))
+    monkeypatch.setattr("bench.run.start_policy", lambda *known: pytest.fail("the model was loaded"))
     source = write(tmp_path, [row(i) for i in range(30)], [row(i) for i in range(1000, 1010)])
     settings = ("train.ptx_coef=0.5", f"task.data={source}")
     request = Request(algorithm="ppo", task="gsm8k", tier="full", model=str(BASES / "gsm8k"), settings=settings)

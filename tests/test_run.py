@@ -154,7 +154,7 @@ def test_a_verifier_that_is_silent_on_the_form_is_missed_before_a_model_is_loade
         return replace(found, parts={name: value for name, value in found.parts.items() if name != "format"})
 
     monkeypatch.setattr(LastDigit, "score", score)
-    monkeypatch.setattr("bench.run.start_policy", lambda spec: pytest.fail("the model was loaded"))
+    monkeypatch.setattr("bench.run.start_policy", lambda *known: pytest.fail("the model was loaded"))
     with pytest.raises(ConfigError, match=r'format_reward needs the part "format" .* \'last_digit\', which give lenient, strict; choose'):
         Work(spec("format_reward"))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.commands.options import AsJson, Results, Track
+from bench.launch import launched
 
 if TYPE_CHECKING:
     from bench.config import RunSpec
+    from bench.ranks import Ranks
     from bench.record import Record
     from bench.store import RunStore
     from bench.tracking.observer import Tracking
@@ -62,11 +64,15 @@ def run(
     )
     if seeds and seed:
         raise ConfigError(f"--seed {seed} and --seeds {seeds} are both given; leave one out")
-    specs = [resolve(replace(request, seed=one)) for one in (read_seeds(seeds) if seeds else [seed])]
-    spec = specs[0]
-    if not tier and spec.tier == "tiny":
-        why = "No GPU found" if "full" in load("tasks", task).tiers else f"{task} has one tier"
-        print(f"{why}: tiny tier, a small model on the CPU. Results are filed as {spec.table}.", file=sys.stderr if as_json else sys.stdout)
+
+    def specs() -> list[RunSpec]:
+        found = [resolve(replace(request, seed=one)) for one in (read_seeds(seeds) if seeds else [seed])]
+        if not tier and found[0].tier == "tiny":
+            why = "No GPU found" if "full" in load("tasks", task).tiers else f"{task} has one tier"
+            said = f"{why}: tiny tier, a small model on the CPU. Results are filed as {found[0].table}."
+            print(said, file=sys.stderr if as_json else sys.stdout)
+        return found
+
     _train(specs, RunStore(results), as_json, track or ())
 
 
@@ -82,26 +88,46 @@ def resume(
     from bench.store import RunStore
 
     store = RunStore(results)
-    info = store.find(run)
-    if info.spec is None:
-        raise StoreError(info.error or f"{info.folder} is broken")
-    if isinstance(info.spec.train, ImportedSettings):
-        raise ConfigError(f"{info.folder} was imported from a log of {info.spec.train.library}; continue it there, and import it again")
-    _train([info.spec], store, as_json, track or ())
+
+    def specs() -> list[RunSpec]:
+        info = store.find(run)
+        if info.spec is None:
+            raise StoreError(info.error or f"{info.folder} is broken")
+        if isinstance(info.spec.train, ImportedSettings):
+            raise ConfigError(f"{info.folder} was imported from a log of {info.spec.train.library}; continue it there, and import it again")
+        return [info.spec]
+
+    _train(specs, store, as_json, track or ())
 
 
-def _train(specs: list[RunSpec], store: RunStore, as_json: bool, track: Sequence[str]) -> None:
+def _train(specs: Callable[[], list[RunSpec]], store: RunStore, as_json: bool, track: Sequence[str]) -> None:
+    """Where a launcher started several processes, the first one finds out what is to be trained, and alone shows what becomes of it."""
     from bench.tracking.observer import Tracking
 
     try:
-        with Tracking(track, store, lambda text: print(f"bench: {text}", file=sys.stderr)) as tracking:
-            _execute(specs, store, as_json, tracking)
+        with _ranks() as ranks:
+            found = ranks.does(specs)
+            if not ranks.first:
+                from bench.run import execute_seeds
+
+                execute_seeds(found, store, lambda spec, record: None, ranks)
+                return
+            with Tracking(track, store, lambda text: print(f"bench: {text}", file=sys.stderr)) as tracking:
+                _execute(found, store, as_json, tracking, ranks)
     except KeyboardInterrupt:
-        print("\nbench: stopped; the same command continues from the last checkpoint", file=sys.stderr)
+        if launched()[0] == 0:
+            print("\nbench: stopped; the same command continues from the last checkpoint", file=sys.stderr)
         raise typer.Exit(130) from None
 
 
-def _execute(specs: list[RunSpec], store: RunStore, as_json: bool, tracking: Tracking) -> None:
+def _ranks() -> Ranks:
+    """This process's place among those that a launcher started."""
+    from bench.ranks import Ranks
+
+    return Ranks.open()
+
+
+def _execute(specs: list[RunSpec], store: RunStore, as_json: bool, tracking: Tracking, ranks: Ranks) -> None:
     from rich.console import Console
 
     from bench.report.curve import draw
@@ -115,7 +141,7 @@ def _execute(specs: list[RunSpec], store: RunStore, as_json: bool, tracking: Tra
             named = {"seed": spec.seed} if many else {}
             print(json.dumps(named | {k: v for k, v in asdict(record).items() if k != "items"}), flush=True)
 
-        for spec, result in zip(specs, execute_seeds(specs, store, tracking.beside(show)), strict=True):
+        for spec, result in zip(specs, execute_seeds(specs, store, tracking.beside(show), ranks), strict=True):
             print(
                 json.dumps(
                     ({"seed": spec.seed} if many else {})
@@ -127,7 +153,7 @@ def _execute(specs: list[RunSpec], store: RunStore, as_json: bool, tracking: Tra
     seeds = f"seed {spec.seed}, run {spec.run_id}" if len(specs) == 1 else f"seeds {', '.join(str(s.seed) for s in specs)}"
     console.print(f"[bold]{spec.algorithm.name}[/] on {spec.table}, {spec.budget} {spec.unit}, {seeds}", highlight=False)
     with Live(console, specs) as live:
-        results = execute_seeds(specs, store, tracking.beside(live.observe))
+        results = execute_seeds(specs, store, tracking.beside(live.observe), ranks)
     for spec, result in zip(specs, results, strict=True):
         picture = result.folder / "curve.png"
         warnings = list(result.warnings)

@@ -14,7 +14,7 @@ from bench.loops import mismatch, probes
 from bench.loops.progress import Progress
 from bench.loops.setup import Learner, Plan
 from bench.loops.updates import Rows, demonstrations, update, warm
-from bench.rollout import Group, rows, verdicts
+from bench.rollout import Group, logp, rows, scored, verdicts
 
 
 def learn(learner: Learner, rule: PolicyGradient, plan: Plan, progress: Progress, groups: list[Group]) -> dict[str, float]:
@@ -68,15 +68,17 @@ def _priced(
     log-probabilities where it was computed. On the `first` batch the critic is set to its mean return."""
     gap = None
     if not learner.exact:
-        own = learner.policy.forward(prompts, completions).logp
+        own = logp(learner.policy, prompts, completions)
         gap = (own - batch.old_logp).abs()[batch.mask]
         batch = replace(batch, old_logp=own)
     if learner.reference is not None:
-        batch = replace(batch, ref_logp=learner.reference.forward(prompts, completions).logp)
+        batch = replace(batch, ref_logp=logp(learner.reference, prompts, completions))
     if learner.critic is not None:
-        if first and learner.critic.value_head is not None:
-            learner.critic.value_head.bias.fill_(ops.path_return(batch.reward, batch.mask).nanmean())
-        batch = replace(batch, old_value=learner.critic.values(prompts, completions))
+        critic = learner.critic
+        if first and critic.value_head is not None:
+            critic.value_head.bias.fill_(float(ops.path_return(batch.reward, batch.mask).nanmean()))
+        value = scored(critic, lambda p, c, width: critic.values(p, c, width=width), prompts, completions)
+        batch = replace(batch, old_value=value)
     return batch, gap
 
 

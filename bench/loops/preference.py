@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
 
 from algorithms import ops
 from algorithms.base import Batch
@@ -15,11 +14,12 @@ from algorithms.preference import Preference, Side
 from bench.chance import minibatches, uniform
 from bench.config import TrainSettings
 from bench.loops import probes
-from bench.loops.pieces import pieces
+from bench.loops.pieces import turns
 from bench.loops.progress import Progress
 from bench.loops.setup import Learner, Plan
 from bench.loops.updates import warm
-from bench.rollout import Group, rows, verdicts
+from bench.rollout import Group, logp, rows, verdicts
+from bench.sharding import clip
 
 Texts = tuple[list[tuple[int, ...]], list[tuple[int, ...]]]
 
@@ -50,10 +50,10 @@ def learn(learner: Learner, rule: Preference, plan: Plan, progress: Progress, gr
 def _priced(learner: Learner, batch: Batch, texts: Texts) -> Batch:
     """The batch with the log-probabilities of the policy that sampled, and of the start model where there is one to ask."""
     if not learner.exact:
-        batch = replace(batch, old_logp=learner.behaviour.forward(*texts).logp)
+        batch = replace(batch, old_logp=logp(learner.behaviour, *texts))
     if learner.reference is None:
         return batch
-    return replace(batch, ref_logp=learner.reference.forward(*texts).logp)
+    return replace(batch, ref_logp=logp(learner.reference, *texts))
 
 
 def _renew(learner: Learner, rule: Preference, step: int) -> None:
@@ -76,28 +76,42 @@ class _Seen:
 
 
 def _step(learner: Learner, rule: Preference, settings: TrainSettings, batch: Batch, texts: Texts, better: Tensor, worse: Tensor) -> _Seen:
-    """One optimizer step over P pairs. A completion that is in several pairs goes forward once."""
+    """One optimizer step over P pairs. A completion that is in several pairs of a pass goes forward once."""
     learner.optimizer.zero_grad(set_to_none=True)
-    tokens, pairs = [], []
+    ranks = learner.policy.ranks
+    seen = torch.zeros(3, *batch.mask.shape, device=batch.mask.device)  # log-probability, entropy, and how often they were seen
     lengths = [max(len(texts[0][i]) + len(texts[1][i]) for i in pair) for pair in zip(better.tolist(), worse.tolist(), strict=True)]
-    for part in pieces(lengths, settings, rows=2):
-        first, second = better[part], worse[part]
-        used, place = torch.cat([first, second]).unique(return_inverse=True)
+    for part, counts in turns(lengths, settings, ranks, rows=2):
+        used, place = torch.cat([better[part], worse[part]]).unique(return_inverse=True)
         own = batch.rows(used)
         now = learner.policy.forward([texts[0][i] for i in used.tolist()], [texts[1][i] for i in used.tolist()], width=batch.mask.shape[1])
-        reference = own.old_logp if rule.reference_policy == "sampling" else own.ref_logp
-        assert reference is not None and now.entropy is not None
-        one, other = (Side(now.logp[i], reference[i], own.mask[i]) for i in place.chunk(2))
-        loss = rule.loss(one, other)
-        (loss.sum() / len(better)).backward()
-        tokens.append(probes.of_rows(own, now.logp.detach(), now.entropy.detach()))
-        pairs.append(_of_pairs(rule, one, other) | {"loss": loss.detach()})
-    norm = clip_grad_norm_(list(learner.policy.parameters()), settings.grad_clip)
+        one, other = (_side(rule, now.logp, own, i) for i in place.chunk(2))
+        (rule.loss(one, other).sum() * counts / len(better)).backward()
+        assert now.entropy is not None
+        seen[:, used] += torch.stack([now.logp.detach(), now.entropy.detach(), torch.ones_like(now.entropy)]) * counts
+    norm = clip(list(learner.policy.parameters()), settings.grad_clip)
+    seen = ranks.summed(seen)
     learner.optimizer.step()
-    return _Seen(probes.joined(tokens), probes.joined(pairs), float(norm))
+    return _seen(rule, batch, seen[:2] / seen[2].clamp_min(1), better, worse, norm)
+
+
+def _side(rule: Preference, logp: Tensor, batch: Batch, index: Tensor) -> Side:
+    """The completions of these numbers, one of each pair."""
+    reference = batch.old_logp if rule.reference_policy == "sampling" else batch.ref_logp
+    assert reference is not None
+    return Side(logp[index], reference[index], batch.mask[index])
 
 
 @torch.no_grad()
+def _seen(rule: Preference, batch: Batch, figures: Tensor, better: Tensor, worse: Tensor, norm: float) -> _Seen:
+    """From the (2, B, T) log-probabilities and entropies of the completions that were in a pair."""
+    logp, entropy = figures
+    used = torch.cat([better, worse]).unique()
+    one, other = (_side(rule, logp, batch, index) for index in (better, worse))
+    pairs = _of_pairs(rule, one, other) | {"loss": rule.loss(one, other)}
+    return _Seen(probes.of_rows(batch.rows(used), logp[used], entropy[used]), pairs, norm)
+
+
 def _of_pairs(rule: Preference, better: Side, worse: Side) -> dict[str, Tensor]:
     """(P,) figures of each pair; log-probabilities are sums over a completion."""
     chosen, rejected = rule.margin(better, worse)

@@ -14,6 +14,7 @@ from bench.loops import policy_gradient, preference, probes
 from bench.loops.filling import fill
 from bench.loops.progress import Progress
 from bench.loops.setup import Learner, Plan
+from bench.ranks import Ranks, spent
 from bench.record import Judged, Record
 from bench.rollout import Group, collect
 
@@ -26,7 +27,7 @@ def train(learner: Learner, plan: Plan, progress: Progress) -> Iterator[Record]:
     `progress` is up to date at each yield. Raises ConfigError where a rule that insists on full batches finds none, DivergedError where
     a step leaves the finite numbers.
     """
-    clock, rates = _Clock(progress), "train.lr or train.critic_lr" if learner.rule.critic else "train.lr"
+    clock, rates = _Clock(progress, learner.policy.ranks), "train.lr or train.critic_lr" if learner.rule.critic else "train.lr"
     stream = islice(plan.task.problems("train", plan.seed), progress.drawn, None)
     if progress.step == 0:
         known = {} if learner.reward_model is None else learner.reward_model.quality()
@@ -77,15 +78,16 @@ def _record(progress: Progress, train_score: float, found: dict[str, float], eva
 
 
 class _Clock:
-    """Adds the time since the newest stamp to what the run had used before."""
+    """Adds the time since the newest stamp to what the run had used before: the first process's seconds, and the CPU seconds of all."""
 
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
+    def __init__(self, progress: Progress, ranks: Ranks) -> None:
+        self.progress, self.ranks = progress, ranks
         self.wall, self.cpu = time.perf_counter(), time.process_time()
 
     def stamp(self, record: Record) -> Record:
         wall, cpu = time.perf_counter(), time.process_time()
-        self.progress.seconds += wall - self.wall
-        self.progress.cpu_seconds += cpu - self.cpu
+        seconds, cpu_seconds = spent(self.ranks, wall - self.wall, cpu - self.cpu)
+        self.progress.seconds += seconds
+        self.progress.cpu_seconds += cpu_seconds
         self.wall, self.cpu = wall, cpu
         return replace(record, seconds=self.progress.seconds, cpu_seconds=self.progress.cpu_seconds)

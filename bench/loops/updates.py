@@ -8,16 +8,17 @@ from itertools import count
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
 
 from algorithms import ops
 from algorithms.base import Batch, Credit, PolicyGradient
 from algorithms.critic import ActorCritic
 from bench.config import TrainSettings
-from bench.loops.pieces import pieces
+from bench.loops.pieces import turns
 from bench.loops.setup import Learner, Moved, Plan
 from bench.policy import Policy
+from bench.ranks import Ranks
 from bench.rollout import Group
+from bench.sharding import clip
 from tasks.base import generator
 
 Texts = tuple[list[list[int]], list[list[int]]]  # prompts and completions as token ids
@@ -32,13 +33,20 @@ class Rows:
     prompts: Sequence[Sequence[int]]
     completions: Sequence[Sequence[int]]
 
-    def parts(self, settings: TrainSettings) -> Iterator[tuple[Tensor, Rows]]:
-        """The paths that go forward together, with their numbers. Weights stay as they are, so the split changes nothing but memory."""
-        for part in pieces([len(p) + len(c) for p, c in zip(self.prompts, self.completions, strict=True)], settings):
+    def parts(self, settings: TrainSettings, ranks: Ranks) -> Iterator[tuple[Tensor, Rows]]:
+        """The paths that go forward together in this process, with the numbers of those that count; the others have weight 0.
+
+        Weights stay as they are, so the split changes nothing but memory and who computes.
+        """
+        for part, counts in turns([len(p) + len(c) for p, c in zip(self.prompts, self.completions, strict=True)], settings, ranks):
             index, held = part.to(self.batch.mask.device), part.tolist()
             target = None if self.credit.target is None else self.credit.target[index]
-            credit = replace(self.credit, advantage=self.credit.advantage[index], weight=self.credit.weight[index], target=target)
-            yield index, Rows(self.batch.rows(index), credit, [self.prompts[i] for i in held], [self.completions[i] for i in held])
+            weight = self.credit.weight[index] * counts
+            credit = replace(self.credit, advantage=self.credit.advantage[index], weight=weight, target=target)
+            yield (
+                index[: len(index) * counts],
+                Rows(self.batch.rows(index), credit, [self.prompts[i] for i in held], [self.completions[i] for i in held]),
+            )
 
     @property
     def width(self) -> int:
@@ -71,23 +79,25 @@ def update(
 
 def _policy_step(models: Moved, rule: PolicyGradient, settings: TrainSettings, rows: Rows, shown: Texts | None, shared: bool) -> Step:
     models.optimizer.zero_grad(set_to_none=True)
+    ranks = models.policy.ranks
     logp, entropy = torch.zeros_like(rows.batch.old_logp), torch.zeros_like(rows.batch.old_logp)
-    for index, part in rows.parts(settings):
+    for index, part in rows.parts(settings, ranks):
         now = models.policy.forward(part.prompts, part.completions, width=rows.width, entropy_gradient=rule.entropy_bonus > 0)
         loss = -(part.credit.weight * rule.objective(now, part.batch, part.credit)).sum()
         if shared and isinstance(rule, ActorCritic) and now.value is not None:
             loss = loss + rule.value_coef * (part.credit.weight * rule.value_loss(now.value, part.batch, part.credit)).sum()
         loss.backward()
         assert now.entropy is not None
-        logp[index], entropy[index] = now.logp.detach(), now.entropy.detach()
+        logp[index], entropy[index] = now.logp.detach()[: len(index)], now.entropy.detach()[: len(index)]
     if shown is not None:
         likelihood = models.policy.forward(*shown).logp.sum() / sum(map(len, shown[1]))
-        (-settings.ptx_coef * likelihood).backward()
-    norm = clip_grad_norm_(list(models.policy.parameters()), settings.grad_clip)
-    moved = not _too_far(rule, logp, rows.batch)
+        (-settings.ptx_coef / ranks.size * likelihood).backward()  # by every process, and summed
+    norm = clip(list(models.policy.parameters()), settings.grad_clip)
+    logp, entropy = ranks.summed(logp), ranks.summed(entropy)
+    moved = ranks.agreed(not _too_far(rule, logp, rows.batch))
     if moved:
         models.optimizer.step()
-    return Step(float(norm), logp, entropy, moved)
+    return Step(norm, logp, entropy, moved)
 
 
 def _too_far(rule: PolicyGradient, logp: Tensor, batch: Batch) -> bool:
@@ -105,11 +115,14 @@ def _value_step(models: Moved, critic: Policy, rule: ActorCritic, settings: Trai
     head = critic.value_head if critic is models.policy else None
     moved = list(critic.parameters() if head is None else head.parameters())
     optimizer.zero_grad(set_to_none=True)
-    for _, part in rows.parts(settings):
+    for _, part in rows.parts(settings, critic.ranks):
         value = critic.values(part.prompts, part.completions, width=rows.width)
         error = rule.value_loss(value, part.batch, part.credit)
-        (rule.value_coef * (part.credit.weight * error).sum()).backward(inputs=moved)
-    clip_grad_norm_(moved, settings.grad_clip)
+        loss = rule.value_coef * (part.credit.weight * error).sum()
+        loss.backward(inputs=moved if critic.root is None else None)
+    for parameter in set(critic.parameters()) - set(moved):  # of weights in pieces autograd cannot be told to leave some out
+        parameter.grad = None
+    clip(moved, settings.grad_clip)
     optimizer.step()
 
 

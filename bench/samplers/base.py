@@ -44,6 +44,13 @@ class Session(ABC):
         Temperature 1, no truncation of the distribution: the policy itself.
         """
 
+    def share(self, prompts: Sequence[Sequence[int]], n: int, limit: int, seed: str, first: int, count: int) -> list[list[Completion]]:
+        """What `sample` gives for the `count` prompts from number `first` on, which is one process's part; the others do theirs beside.
+
+        All processes of a run call it together. A sampler that can give a part without the whole does so in place of this.
+        """
+        return self.sample(prompts, n, limit, seed)[first : first + count]
+
     def greedy(self, prompts: Sequence[Sequence[int]], limit: int) -> list[Completion]:
         """The completion of each prompt that takes the likeliest token at every place; log-probabilities are at temperature 1.
 

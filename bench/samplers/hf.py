@@ -51,17 +51,30 @@ class HFSession(Session):
         self.kind: type[Decoder] | None = None  # of decoder, chosen when first needed
         self.static: StaticDecoder | None = None  # kept, for what it sets up serves every batch
 
-    @torch.inference_mode()
     def sample(self, prompts: Sequence[Sequence[int]], n: int, limit: int, seed: str) -> list[list[Completion]]:
-        if not prompts:
-            return []
+        return self.share(prompts, n, limit, seed, 0, len(prompts))
+
+    def share(self, prompts: Sequence[Sequence[int]], n: int, limit: int, seed: str, first: int, count: int) -> list[list[Completion]]:
+        """A model that is spread over processes is put together for this: they need different numbers of passes."""
+        with self.policy.whole() as policy:
+            if policy is self.policy:
+                return self._part(prompts, n, limit, seed, first, count)
+            session = HFSession(policy, self.rows, self.decode)  # for once: with the next batch the weights lie elsewhere
+            session.kind = self.kind
+            found = session._part(prompts, n, limit, seed, first, count)
+            self.kind = session.kind
+            return found
+
+    @torch.inference_mode()
+    def _part(self, prompts: Sequence[Sequence[int]], n: int, limit: int, seed: str, first: int, count: int) -> list[list[Completion]]:
+        """The numbers that decide are drawn for all prompts, so that a part's completions are those that the whole would have."""
         chance = torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "big", signed=True))
         uniform = torch.rand(limit, len(prompts) * n, dtype=torch.float64, generator=chance).to(self.policy.device)
         take = max(1, self.rows // n)
         out: list[list[Completion]] = []
-        for first in range(0, len(prompts), take):
-            part = prompts[first : first + take]
-            done = self._decode(part, n, uniform[:, first * n : (first + len(part)) * n])
+        for start in range(first, first + count, take):
+            part = prompts[start : min(start + take, first + count)]
+            done = self._decode(part, n, uniform[:, start * n : (start + len(part)) * n])
             out += [done[i : i + n] for i in range(0, len(done), n)]
         if self.static is not None:
             self.static.release()
