@@ -21,6 +21,7 @@ import torch
 from algorithms.value import ValueRule
 from bench import registry
 from bench.config import RunSpec
+from bench.ranks import Ranks
 from bench.record import Record
 from bench.resolve import Request, resolve
 from bench.run import execute
@@ -40,6 +41,8 @@ SETTINGS = (
 )
 WEIGHTS = {"full": (), "lora": ("model.lora_rank=4",)}
 ON_TEXT = [n for n in registry.names("algorithms") if not issubclass(registry.load("algorithms", n), ValueRule)]
+WIDTHS = {"algorithm": -19, "train": -5, "from": -6, "steps": 5, "samples": 8, "tokens": 8, "right": 6, "gradient": 8}
+WIDTHS |= {"logp gap": 10, "seconds": 8}
 
 
 def specification(algorithm: str, weights: str, sampler: str, model: Path, data: str, more: tuple[str, ...]) -> RunSpec:
@@ -77,6 +80,13 @@ def compare(one: Path, other: Path) -> None:
     print(f"{runs} runs, the same counts in all; the largest relative difference of a probe is {worst:.1e} ({name})")
 
 
+def make(folder: Path, data: str) -> None:
+    """The small checkpoint, where it is not there yet."""
+    if not (folder / "config.json").exists():
+        task = registry.load("tasks", "gsm8k")(tier="full", data=data)
+        checkpoint(folder, list(islice(task.problems("train", 0), 16)))
+
+
 def main() -> None:
     """Prints the table, or the comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -94,15 +104,16 @@ def main() -> None:
     if not asked.data:
         parser.error("--data names the folder with the data set")
     torch.set_num_threads(1)
-    if not (asked.model / "config.json").exists():
-        task = registry.load("tasks", "gsm8k")(tier="full", data=asked.data)
-        checkpoint(asked.model, list(islice(task.problems("train", 0), 16)))
-    widths = {"algorithm": -19, "train": -5, "from": -6, "steps": 5, "samples": 8, "tokens": 8, "right": 6, "gradient": 8}
-    print(" ".join(f"{n:<{-w}s}" if w < 0 else f"{n:>{w}s}" for n, w in (widths | {"logp gap": 10, "seconds": 8}).items()))
-    for algorithm in asked.algorithms:
-        for weights in WEIGHTS:
-            spec = specification(algorithm, weights, asked.sampler, asked.model, asked.data, tuple(asked.more))
-            print(line(spec, weights, execute(spec, RunStore(asked.out), lambda record: None).records), flush=True)
+    with Ranks.open() as ranks:
+        ranks.does(lambda: make(asked.model, asked.data))
+        if ranks.first:
+            print(" ".join(f"{n:<{-w}s}" if w < 0 else f"{n:>{w}s}" for n, w in WIDTHS.items()))
+        for algorithm in asked.algorithms:
+            for weights in WEIGHTS:
+                spec = specification(algorithm, weights, asked.sampler, asked.model, asked.data, tuple(asked.more))
+                records = execute(spec, RunStore(asked.out), lambda record: None, ranks).records
+                if ranks.first:
+                    print(line(spec, weights, records), flush=True)
 
 
 if __name__ == "__main__":

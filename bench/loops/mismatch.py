@@ -1,4 +1,4 @@
-"""Truncated importance sampling between the sampler, which may round otherwise, and the policy that is trained."""
+"""What sampler and trainer disagree on for the same weights, for they may round otherwise: how much it is, and a correction."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ from algorithms import ops
 from algorithms.base import Batch, Credit
 
 
+def gap(each: Tensor) -> dict[str, float]:
+    """Of the absolute differences between log-probabilities of tokens, the mean and the largest; nothing of none."""
+    return {"rollout/logp_gap_mean": float(each.mean()), "rollout/logp_gap_max": float(each.max())} if len(each) else {}
+
+
 def mend(credit: Credit, batch: Batch, sampler_logp: Tensor, cap: float) -> tuple[Credit, dict[str, float]]:
-    """Credit with each token's advantage times min(pi_old / pi_sampler, cap), and what that came to; the credit as it is where `cap` is 0.
+    """Truncated importance sampling: credit with each token's advantage times min(pi_old / pi_sampler, cap), and what that came to; the credit as it is where `cap` is 0.
 
     (B, T) `sampler_logp` are the sampler's own log-probabilities, `batch.old_logp` the trainer's for the same weights. Every rule's
     surrogate is linear in a positive factor of the advantage, so this is the factor on the surrogate; pulls to a reference and bonuses are

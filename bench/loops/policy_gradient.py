@@ -48,9 +48,7 @@ def learn(learner: Learner, rule: PolicyGradient, plan: Plan, progress: Progress
         found |= probes.of_values(batch, credit)
     if getattr(rule, "target_kl", None) is not None:
         found["update/stopped"] = float(stopped)
-    if gap is not None and len(gap):
-        found |= {"rollout/logp_gap_mean": float(gap.mean()), "rollout/logp_gap_max": float(gap.max())}
-    return found
+    return found | ({} if gap is None else mismatch.gap(gap))
 
 
 def _batch(learner: Learner, plan: Plan, progress: Progress, groups: list[Group]) -> Batch:

@@ -13,7 +13,7 @@ from algorithms.base import Batch
 from algorithms.preference import Preference, Side
 from bench.chance import minibatches, uniform
 from bench.config import TrainSettings
-from bench.loops import probes
+from bench.loops import mismatch, probes
 from bench.loops.pieces import turns
 from bench.loops.progress import Progress
 from bench.loops.setup import Learner, Plan
@@ -29,10 +29,13 @@ def learn(learner: Learner, rule: Preference, plan: Plan, progress: Progress, gr
     settings, texts = plan.settings, rows(groups)
     batch = verdicts(groups, plan.limit, verified=learner.reward_model is None)
     batch = replace(batch, chance=uniform(len(texts[0]), f"chance:{plan.seed}:{progress.step}"))
-    batch = _priced(learner, batch.to(learner.policy.device), texts)
+    sampled = batch.to(learner.policy.device)
+    batch = _priced(learner, sampled, texts)
     better, worse = rule.pairs(batch)
     paired = len(batch.group[better].unique())
     found = {"pairs/count": float(len(better)), "pairs/skipped_frac": 1 - paired / len(groups)}
+    if not learner.exact:
+        found |= mismatch.gap((batch.old_logp - sampled.old_logp).abs()[batch.mask])
     seen = []
     if len(better):
         for index in minibatches(len(better), settings, rule.updates_once, f"{plan.seed}:{progress.step}"):
