@@ -16,7 +16,8 @@ def gap(each: Tensor) -> dict[str, float]:
 
 
 def mend(credit: Credit, batch: Batch, sampler_logp: Tensor, cap: float) -> tuple[Credit, dict[str, float]]:
-    """Truncated importance sampling: credit with each token's advantage times min(pi_old / pi_sampler, cap), and what that came to; the credit as it is where `cap` is 0.
+    """Truncated importance sampling: credit with each token's advantage times min(pi_old / pi_sampler, cap), and what that came to; the
+    credit as it is where `cap` is 0.
 
     (B, T) `sampler_logp` are the sampler's own log-probabilities, `batch.old_logp` the trainer's for the same weights. Every rule's
     surrogate is linear in a positive factor of the advantage, so this is the factor on the surrogate; pulls to a reference and bonuses are
