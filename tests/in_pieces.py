@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import sys
+import traceback
 from functools import partial
 from pathlib import Path
 
@@ -109,4 +111,9 @@ def main() -> None:
 
 if __name__ == "__main__":
     torch.manual_seed(0)
-    main()
+    try:
+        main()
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)  # the other process is not to be waited for
