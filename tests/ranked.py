@@ -16,7 +16,8 @@ from typing import Any
 from bench import run
 from bench.config import RunSpec
 from bench.loops import training
-from bench.resolve import BASES, Request, resolve
+from bench.models import BASES
+from bench.resolve import Request, resolve
 
 SMALL = ("train.prompts=4", "train.completions=4", "train.eval_problems=8", "train.eval_completions=2", "train.warmup=2")
 RULES: dict[str, tuple[str, ...]] = {

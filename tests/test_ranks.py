@@ -21,10 +21,11 @@ from bench.config import TrainSettings
 from bench.errors import ConfigError, DivergedError, PeerError
 from bench.launch import launched
 from bench.loops.pieces import pieces, turns
+from bench.models import BASES
 from bench.policy import Policy
 from bench.rank_failure import Note, Terminated, Watch, lives
 from bench.ranks import ALONE, Ranks
-from bench.resolve import BASES, Request, resolve
+from bench.resolve import Request, resolve
 from bench.run import execute
 from bench.samplers.hf import HF
 from bench.samplers.scripted import Scripted
