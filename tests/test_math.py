@@ -37,7 +37,7 @@ def posed(gold: str) -> Problem:
     return Problem("x", "Why?", "", {"gold": gold, "question": "Why?"})
 
 
-@pytest.mark.parametrize(("title", "contract"), checks.contracts("tasks", Math()), ids=str)
+@pytest.mark.parametrize(("title", "contract"), [pytest.param(*pair, id=pair[0]) for pair in checks.contracts("tasks", Math())])
 def test_it_keeps_what_a_task_promises(title: str, contract: Any, folder: str) -> None:
     contract(Math(data=folder))
 
