@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,7 @@ def prepare(asked: Asked) -> Work:
         Request(
             algorithm="untrained",
             task=asked.task,
-            tier=asked.tier or _tier(asked.model, task_class, run),
+            tier=asked.tier or (run[0].tier if run is not None and run[0].tier in task_class.tiers else ""),
             sampler=asked.sampler,
             model=asked.model if run is None else run[0].model.name,
             seed=asked.seed,
@@ -98,6 +98,7 @@ def prepare(asked: Asked) -> Work:
     task = task_class(**spec.task.settings)
     if run is None:
         return Work(_plan(asked, spec, task, spec.model), task, spec)
+    spec = replace(spec, model=run[0].model)  # loaded as it was trained, on whatever machine
     return Work(_plan(asked, spec, task, _trained(*run)), task, spec, run[1])
 
 
@@ -112,13 +113,6 @@ def _check(asked: Asked) -> None:
     for pair in asked.settings:
         if pair.partition(".")[0] not in PARTS:
             raise unknown("part to set in an evaluation", pair.partition(".")[0], PARTS)
-
-
-def _tier(model: str, task_class: type[Any], run: tuple[RunSpec, Checkpoint] | None) -> str:
-    """A run's own, tiny for a base of that tier, and else the one that has a protocol; empty where the task leaves no choice."""
-    if run is not None and run[0].tier in task_class.tiers:
-        return run[0].tier
-    return "full" if "full" in task_class.tiers and not model.startswith("base:") else ""
 
 
 def trained_run(model: str) -> tuple[RunSpec, Checkpoint] | None:
@@ -140,7 +134,8 @@ def trained_run(model: str) -> tuple[RunSpec, Checkpoint] | None:
 def _trained(spec: RunSpec, found: Checkpoint) -> Choice:
     """What names the weights that a run came to."""
     weights = json.loads((found.folder / checkpoint.MANIFEST).read_bytes())["files"]["model.safetensors"]["sha256"][:12]
-    return Choice(f"run {spec.run_id}", {"step": found.step, "digest": weights, "start": spec.model.name})
+    loaded = {name: value for name, value in spec.model.settings.items() if name != "digest"}
+    return Choice(f"run {spec.run_id}", {"step": found.step, "digest": weights, "start": spec.model.name, **loaded})
 
 
 def _plan(asked: Asked, spec: RunSpec, task: TextTask, model: Choice) -> Plan:
@@ -181,5 +176,5 @@ def _deviations(plan: Plan, task: TextTask) -> list[str]:
     for name, value in plan.task.settings.items():
         if value != usual.get(name, type(task).__dataclass_fields__[name].default):
             found.append(f"task.{name}={value}")
-    chat = {name: value for name, value in plan.model.settings.items() if name in ("chat", "system")}
+    chat = {name: value for name, value in plan.model.settings.items() if name in ("chat", "system", "template")}
     return found + [f"model.{name}={value}" for name, value in chat.items()]

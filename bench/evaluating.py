@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -17,11 +16,10 @@ from bench.evaluated import Item, rows, summary
 from bench.provenance import provenance
 from bench.rollout import collect, collect_greedy
 from bench.trained import trained_policy
-from bench.verifying import Verifier
+from bench.verifying import MOST_WORKERS, Verifier, usable_cores
 from tasks.base import Problem
 
 CHUNK = 512  # completions sampled together; what is drawn depends on it
-WORKERS = 8  # verifier processes at most
 ALL = 10**9  # more problems than a finite split has
 
 Watch = Callable[[int, int, float], None]  # problems done, of how many, their strict score so far
@@ -109,7 +107,7 @@ def _score(work: Work, problems: Sequence[Problem], chunks: list[dict[str, Any]]
     plan, before = work.plan, time.perf_counter()
     policy = trained_policy(work.spec, work.checkpoint)
     session = registry.load("samplers", plan.sampler.name)(**plan.sampler.settings).open(policy)
-    workers = min(WORKERS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    workers = min(MOST_WORKERS, usable_cores())
     items, take, loaded = _items(chunks), max(1, CHUNK // plan.completions), policy.facts()
     try:
         with Verifier(work.task, workers) as verifier:

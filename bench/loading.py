@@ -50,6 +50,7 @@ def load(folder_or_id: str | Path, device: str, settings: ModelSettings) -> tupl
         model = lora.adapt(model, settings)
     if settings.gradient_checkpointing:
         _checkpoint(model)
+    _wake_no_dropout(model)
     return model.to(device).eval(), tokenizer
 
 
@@ -67,6 +68,17 @@ def attention(settings: ModelSettings, device: str) -> str | None:
         return settings.attention
     fits = device.startswith("cuda") and settings.dtype != "float32" and find_spec("flash_attn") is not None
     return "flash_attention_2" if fits else None
+
+
+def _wake_no_dropout(model: Any) -> None:
+    """Takes dropout out altogether: the policy that samples is the one that trains, also where a layer that recomputes believes itself in
+    training."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        for name, value in vars(module).items():
+            if "drop" in name and isinstance(value, float):
+                setattr(module, name, 0.0)
 
 
 def _checkpoint(model: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -26,6 +27,7 @@ class ModelSettings:
     lora_target: str = "all-linear"  # names of the modules that get one, with | between them; all-linear: every one but the head
     chat: Chat = "auto"  # put a prompt in the model's chat template, as the user's message; auto: where the tokenizer has one
     system: str = ""  # the system's message before it
+    template: str = ""  # a JSON object of variables for the chat template, such as {"enable_thinking": false}
     revision: str = ""  # of a Hugging Face id: branch, tag or commit
 
     def __post_init__(self) -> None:
@@ -42,8 +44,10 @@ class ModelSettings:
                 "model.dtype is bfloat16, and in bfloat16 weights most updates round to nothing; "
                 "take mixed, which computes in bfloat16 and keeps float32 weights, or train adapters with model.lora_rank"
             )
-        if self.system and self.chat == "off":
-            raise ConfigError("model.system is given, but model.chat is off, and only a chat template has a place for it; leave one out")
+        for name in ("system", "template"):
+            if getattr(self, name) and self.chat == "off":
+                raise ConfigError(f"model.{name} is given, but model.chat is off, and only a chat template has a use for it; leave one out")
+        _check_template(self.template)
 
     def changes(self) -> dict[str, Any]:
         """What differs from the defaults, which is what a specification records."""
@@ -53,6 +57,16 @@ class ModelSettings:
     def alpha(self) -> int:
         """The numerator of the adapters' share."""
         return self.lora_alpha or 2 * self.lora_rank
+
+
+def _check_template(text: str) -> None:
+    """Raises ConfigError for what is no JSON object."""
+    try:
+        held = json.loads(text or "{}")
+    except ValueError:
+        held = None
+    if not isinstance(held, dict):
+        raise ConfigError(f'model.template is {text!r}, which is no JSON object; write one such as {{"enable_thinking": false}}')
 
 
 PLAIN = ModelSettings()

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from algorithms.base import Forward
-from bench import dense, lora
+from bench import chat, dense, lora
 from bench.errors import ConfigError, StoreError
 from bench.loading import load, no_bars
 from bench.model_settings import PLAIN, ModelSettings
@@ -62,7 +62,7 @@ class Policy:
     def of(cls, model: Any, tokenizer: Any, settings: ModelSettings = PLAIN) -> Policy:
         """A policy from a model and a tokenizer at hand; weights are made float32 unless the settings say bfloat16.
 
-        Raises ConfigError where the tokenizer names no end token, or has no chat template and the settings insist on one.
+        Raises ConfigError where the tokenizer names no end token, or its chat template is not there or refuses what the settings ask.
         """
         end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
         if end is None:
@@ -73,7 +73,12 @@ class Policy:
             model = model.float()
         named = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
         ends = {named} if isinstance(named, int) else set(named or ())
-        return cls(model.eval(), tokenizer, end, end if pad is None else pad, settings=settings, other_ends=frozenset(ends - {end}))
+        made = cls(model.eval(), tokenizer, end, end if pad is None else pad, settings=settings)
+        if made.chats:
+            made.encode("Ready?")  # what the template refuses is refused here
+            ends |= {end if (found := chat.end_of_turn(tokenizer, settings)) is None else found}
+        made.other_ends = frozenset(ends - {end})
+        return made
 
     def save(self, folder: str | Path) -> None:
         """Write weights, configuration and tokenizer where `load` finds them; what adapters add is in the weights."""
@@ -113,9 +118,7 @@ class Policy:
         Raises ConfigError for a prompt without tokens.
         """
         if self.chats:
-            said = [{"role": "system", "content": self.settings.system}] if self.settings.system else []
-            said.append({"role": "user", "content": prompt})
-            return self.plain(str(self.tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)))
+            return self.plain(chat.render(self.tokenizer, self.settings, prompt))
         tokens = [int(token) for token in self.tokenizer(prompt)["input_ids"]]
         if len(tokens) > 1 and tokens[-1] == self.end:
             tokens.pop()  # some tokenizers close what they encode; a prompt is there to be continued

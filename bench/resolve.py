@@ -25,7 +25,7 @@ class Request:
 
     algorithm: str
     task: str
-    tier: str = ""  # empty: full with a GPU and a task that has it, else tiny
+    tier: str = ""  # empty: full for a task that has it with a model that is named or a GPU, else tiny
     sampler: str = ""  # empty: vllm at the full tier where it is installed beside a GPU, else hf
     reward: str = "verifier"  # or "model": one that learns from the verifier's comparisons first
     model: str = ""  # a folder or a Hugging Face id; empty: the task's own base model
@@ -95,7 +95,7 @@ def _task(task_class: type[Any], tier: str, given: dict[str, Any]) -> Any:
 
 
 def _tier(request: Request, task_class: type[Any]) -> str:
-    tier = request.tier or default_tier(task_class)
+    tier = request.tier or default_tier(task_class, request.model)
     if tier not in get_args(Tier):
         raise unknown("tier", tier, get_args(Tier))
     if tier not in task_class.tiers:
@@ -128,9 +128,10 @@ def read_seeds(text: str) -> list[int]:
     return list(dict.fromkeys(found))
 
 
-def default_tier(task_class: type[Any]) -> str:
-    """full where the task has that tier, and a GPU is there or no tiny one is; else tiny."""
-    return "full" if "full" in task_class.tiers and ("tiny" not in task_class.tiers or models.gpu()) else "tiny"
+def default_tier(task_class: type[Any], model: str = "") -> str:
+    """full where the task has that tier, and a model is named, a GPU is there or no tiny tier is; else tiny."""
+    named = bool(model) and not model.startswith("base:")
+    return "full" if "full" in task_class.tiers and (named or "tiny" not in task_class.tiers or models.gpu()) else "tiny"
 
 
 def default_sampler(tier: str) -> str:

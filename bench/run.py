@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from bench import evaluation, registry, reward_model
 from bench.config import CONTROL, RewardSettings, RunSpec, TrainSettings, build
 from bench.control import run as control
-from bench.errors import ConfigError, MissingError
+from bench.errors import BenchError, ConfigError, MissingError
 from bench.loading import attention
 from bench.loops import optimizers
 from bench.loops.progress import Progress
@@ -32,7 +33,7 @@ from bench.run_folder import read_records
 from bench.sharding import collected, placed
 from bench.shared_folder import Saved, SharedFolder, opened
 from bench.store import RunStore
-from bench.verifying import Verifier
+from bench.verifying import MOST_WORKERS, Verifier, usable_cores
 from tasks.base import Problem, TextTask, generator
 
 SAVE_SHARE = 0.05  # of a run's time may go into checkpoints
@@ -86,13 +87,26 @@ def _alone(spec: RunSpec, store: RunStore, observe: Callable[[RunSpec, Record], 
     if path is not None:
         _show(spec, path, observe, ranks)
         return path, []
-    with Watch(ranks) as watch, Work(spec, ranks) as work, opened(store, spec, work.facts(), ranks) as folder:
+    with _memory_explained(), Watch(ranks) as watch, Work(spec, ranks) as work, opened(store, spec, work.facts(), ranks) as folder:
         if folder.read(lambda own: own.finished):  # by another process, while this one loaded the model
             _show(spec, folder.path, observe, ranks)
             return folder.path, folder.warnings
         with watch.marking(folder.fail):
             _go_on(spec, folder, work, lambda record: observe(spec, record))
         return folder.path, folder.warnings
+
+
+@contextmanager
+def _memory_explained() -> Iterator[None]:
+    """Raises BenchError with what helps where a GPU's memory does not suffice."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise BenchError(
+            f"the GPU's memory does not suffice ({str(error).splitlines()[0]}); lower train.microbatch_tokens or sampler.rows, set "
+            "model.gradient_checkpointing=true, train.optimizer=adamw_8bit or model.lora_rank=16, with vllm lower sampler.memory or set "
+            "sampler.sleep=2, or start several processes. What was saved stays"
+        ) from error
 
 
 def _check_ranks(spec: RunSpec, ranks: Ranks) -> None:
@@ -152,7 +166,7 @@ class Work:
             _check_forms(spec, task, held_out)
         policy = start_policy(spec, ranks)
         self.progress = Progress()
-        self.learner = learner(rule, policy, settings, sampler, Verifier(task))
+        self.learner = learner(rule, policy, settings, sampler, Verifier(task, _workers(spec, ranks)))
         self.plan = Plan(task, held_out, settings, spec.seed, max(1, spec.budget // settings.eval_points), spec.budget)
 
     def facts(self) -> dict[str, Any]:
@@ -202,6 +216,11 @@ class Work:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.learner.close()
+
+
+def _workers(spec: RunSpec, ranks: Ranks) -> int:
+    """Verifying processes: one for the tiny tier's short answers, else as many as cores, shared with the other processes of the run."""
+    return 1 if spec.tier == "tiny" else max(1, min(MOST_WORKERS, usable_cores() // ranks.size))
 
 
 def _settings(spec: RunSpec) -> TrainSettings:

@@ -29,6 +29,8 @@ LONGEST = 100_000  # characters of a completion; a longer one is wrong unread
 LEAST_MEMORY = 1 << 27  # bytes; an interpreter with a task needs about a quarter of it
 START_LIMIT = 60.0  # seconds a worker may take to import the task and what that needs
 
+MOST_WORKERS = 8
+
 Item = tuple[Problem, str]
 
 
@@ -158,6 +160,11 @@ class Verifier:
         worker.pipe.close()
         worker.process.kill()
         worker.process.wait()
+
+
+def usable_cores() -> int:
+    """Those that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def failed(timeout: bool = False) -> Score:

@@ -40,6 +40,7 @@ MORE: dict[str, dict[str, Any]] = {  # families with heads, norms and layers of 
     "mistral": {"sliding_window": None},
     "qwen3_moe": {"head_dim": 16, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24},
     "phi": {"num_key_value_heads": 4},
+    "opt": {"ffn_dim": 80, "word_embed_proj_dim": 48, "max_position_embeddings": 128},
 }
 
 

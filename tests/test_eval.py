@@ -23,6 +23,7 @@ from bench.run import execute as train
 from bench.samplers.hf import HF
 from bench.samplers.scripted import Scripted
 from bench.store import RunStore
+from bench.trained import trained_policy
 
 ASKED = Asked(model="base:last_digit", task="last_digit", tier="tiny", problems=12, completions=4)
 QUICK = ("train.prompts=8", "train.completions=4", "train.eval_problems=4", "train.eval_completions=2", "train.eval_points=1")
@@ -157,7 +158,7 @@ def test_a_trained_runs_weights_are_scored(tmp_path: Path) -> None:
     asked = replace(ASKED, model=str(folder))
     work = prepare(asked)
     assert work.plan.model.name == f"run {spec.run_id}" and work.plan.model.settings["start"] == "base:last_digit"
-    moved = evaluating._policy(work).tensors()
+    moved = trained_policy(work.spec, work.checkpoint).tensors()
     held = work.checkpoint.tensors("model") if work.checkpoint else {}
     assert held.keys() - moved.keys() == {"value_head.weight", "value_head.bias"}
     assert all(torch.equal(tensor, held[name]) for name, tensor in moved.items())

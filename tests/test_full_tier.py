@@ -98,7 +98,8 @@ def test_two_steps_of_every_rule_on_real_data(algorithm: str, weights: str, real
     assert all(0 < r.train_score < 1 for r in found[1:])
     learns = registry.load("algorithms", algorithm)().learns
     assert any(r.probes.get("grad/norm", 0) > 0 for r in found) == learns
-    assert all(abs(r.probes.get("rollout/logp_gap_max", 0.0)) < 1e-4 for r in found)
+    gaps = [r.probes["rollout/logp_gap_max"] for r in found if "rollout/logp_gap_max" in r.probes]
+    assert max(gaps, default=0.0) < 1e-4 and (bool(gaps) or algorithm == "dpo")
 
 
 def test_what_bounds_memory_changes_no_number(model: Path, data: Path, tmp_path: Path) -> None:
@@ -138,6 +139,8 @@ def test_a_run_goes_on_from_its_checkpoint(model: Path, data: Path, weights: str
 
 
 def test_mixed_arithmetic_trains_and_says_how_far_the_sampler_is(model: Path, data: Path, tmp_path: Path) -> None:
+    pairs = records(spec("dpo", model, data, "model.dtype=mixed"), tmp_path)
+    assert all(0 <= r.probes["rollout/logp_gap_max"] < 0.3 for r in pairs[1:])
     found = records(spec("grpo", model, data, "model.dtype=mixed", "train.tis_cap=2"), tmp_path)
     for record in found[1:]:
         assert 0 <= record.probes["rollout/logp_gap_mean"] <= record.probes["rollout/logp_gap_max"] < 0.3

@@ -14,6 +14,7 @@ from algorithms.base import Batch, Credit, Forward
 from algorithms.grpo import GRPO
 from bench import checks
 from bench.checks import learning, samplers
+from bench.checks.expect import DoesNotApply
 from bench.policy import Policy
 from bench.registry import load, names
 from bench.samplers.base import Completion
@@ -51,7 +52,10 @@ def test_a_rule_that_keeps_state_is_found() -> None:
 @pytest.mark.parametrize("name", names("samplers"))
 @pytest.mark.parametrize(("title", "contract"), checks.contracts("samplers"), ids=[title for title, _ in checks.contracts("samplers")])
 def test_every_sampler_keeps(name: str, title: str, contract: Callable[[Any], None]) -> None:
-    contract(load("samplers", name)())
+    try:
+        contract(load("samplers", name)())
+    except DoesNotApply as reason:  # a package that this sampler needs
+        pytest.skip(str(reason))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,8 +16,9 @@ from bench.loading import attention, load
 from bench.model_settings import ModelSettings
 from bench.policy import Policy, by_tokens
 from bench.samplers.hf import HF
+from benchmarks.small_checkpoint import byte_tokenizer
 
-FAMILIES = ["qwen3", "qwen2", "llama", "gpt2", "gemma2", "qwen3_moe"]
+FAMILIES = ["qwen3", "qwen2", "llama", "gpt2", "gemma2", "qwen3_moe", "opt"]
 PROMPTS, ANSWERS = [[5], [6, 7, 8], [9, 4, 5, 6, 7]], [[8, 9, 3, 1], [3], [4, 5]]
 CHAT = "{% for m in messages %}{{ m['role'][0] }}:{{ m['content'] }};{% endfor %}{% if add_generation_prompt %}={% endif %}"
 
@@ -132,6 +133,7 @@ def test_recomputed_layers_give_the_same_gradients_and_still_sample(folders: Any
         layer.register_forward_hook(lambda *_, calls=calls: calls.__setitem__(0, calls[0] + 1))
         now = subject.forward(PROMPTS, ANSWERS)
         now.logp.sum().backward()
+        assert calls[0] == (0 if subject.dense else 2 if settings.gradient_checkpointing else 1)
         sampled = HF().open(subject).sample(PROMPTS, 3, 6, "a")
         found.append((now.logp, [p.grad for p in subject.parameters()], sampled))
         assert not any(m.training for m in subject.model.modules())
@@ -153,6 +155,29 @@ def test_a_prompt_is_the_users_message_where_there_is_a_template() -> None:
     made.chat_template = None
     with pytest.raises(ConfigError, match=r"model\.chat is on, but the tokenizer has no chat template"):
         Policy.of(plain.model, made, ModelSettings(chat="on"))
+
+
+def test_a_turn_ends_where_the_template_ends_it() -> None:
+    """A base model with its chat sibling's template: its text ends at one token, an answer at another."""
+    made = byte_tokenizer(["some text"])
+    made.eos_token = "<|pad|>"
+    subject = Policy.of(model("qwen3", vocab_size=len(made), eos_token_id=0), made)
+    (turn,) = made("<|end|>", add_special_tokens=False)["input_ids"]
+    assert subject.end == 0 and subject.ends == {0, turn}
+    assert subject.decode([*subject.plain("#### 5"), turn, *subject.plain("next")]) == "#### 5"
+    assert Policy.of(subject.model, made, ModelSettings(chat="off")).ends == {0}
+
+
+def test_a_template_gets_its_variables_and_no_date_of_today() -> None:
+    made = byte_tokenizer(["some text"])
+    made.chat_template = "{{ date_string }}{% if loud %}!{% endif %}{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    made_model = model("qwen3", vocab_size=len(made), eos_token_id=1)
+    assert Policy.of(made_model, made).encode("x") == Policy.of(made_model, made).plain("26 Jul 2024x")
+    loud = Policy.of(made_model, made, ModelSettings(template='{"loud": true, "date_string": ""}'))
+    assert loud.encode("x") == loud.plain("!x")
+    made.chat_template = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system here') }}{% endif %}x"
+    with pytest.raises(ConfigError, match="refuses the prompt .*no system here.*leave model.system"):
+        Policy.of(made_model, made, ModelSettings(system="be kind"))
 
 
 def test_a_completion_ends_at_any_of_the_models_end_tokens() -> None:
@@ -184,6 +209,7 @@ def test_weights_that_round_updates_away_are_not_trained() -> None:
     [
         ({"lora_rank": -1}, r"model\.lora_rank is -1; it must be 0 or more"),
         ({"lora_alpha": 8}, r"model\.lora_alpha is 8, but model\.lora_rank is 0"),
+        ({"template": "[1]"}, r"model\.template is '\[1\]', which is no JSON object"),
         ({"system": "x", "chat": "off"}, r"model\.system is given, but model\.chat is off"),
     ],
 )

@@ -35,7 +35,7 @@ ASKED = [
 def asked_for(line: str, monkeypatch: pytest.MonkeyPatch) -> RunSpec:
     """What the command line itself makes of it."""
     taken: list[RunSpec] = []
-    monkeypatch.setattr(train, "_train", lambda specs, *_: taken.extend(specs))
+    monkeypatch.setattr(train, "_train", lambda specs, *_: taken.extend(specs()))
     app = typer.Typer()
     app.command()(train.run)
     app.command("other")(lambda: None)

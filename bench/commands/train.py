@@ -37,7 +37,7 @@ def run(
     seeds: Annotated[str, typer.Option(help="Several seeds, a run each: 0..9, or 0,3,5. On Gymnasium they train together.")] = "",
     budget: Annotated[int, typer.Option(help="Completions to generate for training, or steps to take on Gymnasium; 0: the recipe's.")] = 0,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="PART.NAME=VALUE with algo, task, sampler, train or reward as part.")
+        list[str] | None, typer.Option("--set", help="PART.NAME=VALUE with algo, task, sampler, train, reward or model as part.")
     ] = None,
     track: Track = None,
     results: Results = Path("results"),

@@ -69,6 +69,7 @@ class HFSession(Session):
     def _part(self, prompts: Sequence[Sequence[int]], n: int, limit: int, seed: str, first: int, count: int) -> list[list[Completion]]:
         """The numbers that decide are drawn for all prompts, so that a part's completions are those that the whole would have."""
         chance = torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "big", signed=True))
+        check_room(self.policy, prompts, limit)
         uniform = torch.rand(limit, len(prompts) * n, dtype=torch.float64, generator=chance).to(self.policy.device)
         take = max(1, self.rows // n)
         out: list[list[Completion]] = []
@@ -164,6 +165,17 @@ def chosen(policy: Policy, decode: str) -> type[Decoder]:
         raise ConfigError(f"decode is 'static', but {policy.model.config.model_type} cannot be decoded so: {reason}; take decode=cached")
     warnings.warn(f"{policy.model.config.model_type} is decoded with a growing cache and without CUDA graphs: {reason}", stacklevel=2)
     return CachedDecoder
+
+
+def check_room(policy: Policy, prompts: Sequence[Sequence[int]], limit: int) -> None:
+    """Raises ConfigError for a prompt that leaves no room for `limit` tokens among the places that the model knows."""
+    places = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
+    longest = max(map(len, prompts), default=0)
+    if places is not None and longest + limit > places:
+        raise ConfigError(
+            f"a prompt of {longest} tokens and {limit} more are {longest + limit}, but the model knows {places} places; lower train.limit "
+            "(--limit of bench eval), or choose another model"
+        )
 
 
 def choose(logits: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
