@@ -40,6 +40,12 @@ def adapt(model: Any, settings: ModelSettings) -> Any:
             model = inject_adapter_in_model(config, model)
         except ValueError as error:
             raise ConfigError(f"model.lora_target is {settings.lora_target!r}: {str(error).splitlines()[0]}") from error
+    ends = (model.get_input_embeddings(), model.get_output_embeddings())
+    if model.config.get_text_config().tie_word_embeddings and any(hasattr(module, "base_layer") for module in ends):
+        raise ConfigError(
+            f"model.lora_target is {settings.lora_target!r}, but this model reads and writes words with one matrix, and an adapter would "
+            "change one of the two alone; leave embeddings and head out"
+        )
     for name, parameter in model.named_parameters():
         if adapter(name):
             parameter.data = parameter.data.float()

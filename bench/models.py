@@ -10,6 +10,7 @@ from bench.config import Choice, build
 from bench.errors import ConfigError, MissingError
 from bench.model_settings import ModelSettings
 
+SPOKEN = ("chat_template.jinja", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
 BASES = Path(__file__).resolve().parent.parent / "tasks" / "bases"
 
 
@@ -32,7 +33,7 @@ def choose(wanted: str, task: str, tier: str, given: dict[str, Any]) -> Choice:
         return Choice(name, settings)
     if "revision" in settings:
         raise ConfigError(f"model.revision is {settings['revision']!r}, but {name} is a folder, which has none; leave it out")
-    return Choice(name if name.startswith("base:") else str(folder), {"digest": digest(folder), **settings})
+    return Choice(name if name.startswith("base:") else str(folder), {"digest": digest(folder, tier), **settings})
 
 
 def _dtype(tier: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -42,13 +43,17 @@ def _dtype(tier: str, given: dict[str, Any]) -> dict[str, Any]:
     return {"dtype": "bfloat16" if str(given.get("lora_rank", 0)) != "0" else "mixed"}
 
 
-def digest(folder: Path) -> str:
-    """Twelve hex digits of the SHA-256 of a model folder's weights. Raises MissingError where it holds none."""
+def digest(folder: Path, tier: str) -> str:
+    """Twelve hex digits of the SHA-256 of a model folder's weights; at the full tier also of the files that say how it is talked to.
+
+    Raises MissingError where it holds no weights.
+    """
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         raise MissingError(f"{folder} holds no *.safetensors; give a folder made by save_pretrained")
     found = hashlib.sha256()
-    for path in weights:
+    spoken = [path for name in SPOKEN if (path := folder / name).is_file()] if tier == "full" else []
+    for path in weights + spoken:
         with path.open("rb") as file:
             while block := file.read(1 << 24):
                 found.update(block)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bench import lora
 from bench.dense import fuse, hidden
-from bench.token_logp import token_logp
+from bench.token_logp import logits_of, plainly, token_logp
 
 PROBE = 4  # tokens on which the head is compared with the model's own logits
 CLOSE = 0.05  # of the largest logit: far above bfloat16's rounding, far below a head of another form
@@ -73,11 +73,9 @@ class Reader(nn.Module):
         """By the model's own logits, for a head of unknown form."""
         with self.autocast():
             found = self.model(input_ids=tokens, use_cache=False, output_hidden_states=states)
-        table = found.logits.flatten(0, 1)[places].float().log_softmax(-1)
-        source = table if entropy_gradient else table.detach()
-        logp = table.gather(-1, chosen.unsqueeze(-1)).squeeze(-1)
+        logp, entropy = plainly(found.logits.flatten(0, 1)[places].float(), chosen, entropy_gradient)
         last = found.hidden_states[-1].flatten(0, 1)[places] if states else None
-        return Read(logp, -(source.exp() * source).sum(-1), last)
+        return Read(logp, entropy, last)
 
     @torch.no_grad()
     def _form(self, tokens: Tensor) -> Head:
@@ -92,8 +90,7 @@ class Reader(nn.Module):
         with self.autocast():
             own = self.model(input_ids=few, use_cache=False).logits[0].float()
         states = self._states(few, places).to(output.weight.dtype)
-        logits = nn.functional.linear(states, output.weight, output.bias).float() * head.scale
-        logits = head.cap * torch.tanh(logits / head.cap) if head.cap else logits
+        logits = logits_of(states, output.weight, output.bias, head.scale, head.cap)
         return head if float((logits - own).abs().max()) <= CLOSE * float(own.abs().max()) else Head(False)
 
 

@@ -265,7 +265,7 @@ def start_policy(spec: RunSpec, ranks: Ranks = ALONE) -> Policy:
     """
     folder = model_folder(spec.model.name)
     wanted = spec.model.settings.get("digest")
-    if wanted is not None and digest(folder) != wanted:
+    if wanted is not None and digest(folder, spec.tier) != wanted:
         raise ConfigError(f"the weights in {folder} are not those the run began with (digest {wanted}); put them back or start a new run")
     device = ranks.device(spec.tier == "full" and torch.cuda.is_available())
     settings = build(ModelSettings, "model", {name: value for name, value in spec.model.settings.items() if name != "digest"})

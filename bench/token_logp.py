@@ -34,20 +34,21 @@ def token_logp(
     """
     weight, bias = weight.to(states.dtype), None if bias is None else bias.to(states.dtype)
     if states.shape[0] * weight.shape[0] <= CHUNK:
-        return _plain(_logits(states, weight, bias, scale, cap), chosen, entropy_gradient)
+        return plainly(logits_of(states, weight, bias, scale, cap), chosen, entropy_gradient)
     logp, entropy = _Chunked.apply(  # type: ignore[no-untyped-call]
         states, weight, bias, chosen, entropy_gradient, scale, cap
     )
     return logp, entropy
 
 
-def _plain(logits: Tensor, chosen: Tensor, entropy_gradient: bool) -> tuple[Tensor, Tensor]:
+def plainly(logits: Tensor, chosen: Tensor, entropy_gradient: bool) -> tuple[Tensor, Tensor]:
+    """(n,) log-probabilities of the chosen tokens and (n,) entropies from (n, V) logits, all at once."""
     table = F.log_softmax(logits, dim=-1)
     source = table if entropy_gradient else table.detach()
     return table.gather(-1, chosen.unsqueeze(-1)).squeeze(-1), -(source.exp() * source).sum(-1)
 
 
-def _logits(states: Tensor, weight: Tensor, bias: Tensor | None, scale: float, cap: float) -> Tensor:
+def logits_of(states: Tensor, weight: Tensor, bias: Tensor | None, scale: float, cap: float) -> Tensor:
     """(n, V) in float32."""
     logits = F.linear(states, weight, bias).float()
     logits = logits if scale == 1 else logits * scale
@@ -55,7 +56,7 @@ def _logits(states: Tensor, weight: Tensor, bias: Tensor | None, scale: float, c
 
 
 class _Chunked(torch.autograd.Function):
-    """`_plain` of `_logits`, by chunks of tokens."""
+    """`plainly` of `logits_of`, by chunks of tokens."""
 
     @staticmethod
     def forward(
@@ -63,7 +64,7 @@ class _Chunked(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         logp, entropy, total = (states.new_empty(len(states), dtype=torch.float32) for _ in range(3))
         for part in _parts(states, weight):
-            logits = _logits(states[part], weight, bias, scale, cap)
+            logits = logits_of(states[part], weight, bias, scale, cap)
             total[part] = logits.logsumexp(-1)
             logp[part] = logits.gather(-1, chosen[part].unsqueeze(-1)).squeeze(-1) - total[part]
             share = (logits - total[part].unsqueeze(-1)).exp_()
@@ -84,7 +85,7 @@ class _Chunked(torch.autograd.Function):
         for_weight = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[1] else None
         for_bias = torch.zeros_like(bias, dtype=torch.float32) if bias is not None and ctx.needs_input_grad[2] else None
         for part in _parts(states, weight):
-            logits = _logits(states[part], weight, bias, scale, cap)
+            logits = logits_of(states[part], weight, bias, scale, cap)
             slope = (1 - (logits / cap).square_()).mul_(scale) if cap else None
             logits -= total[part].unsqueeze(-1)  # log p
             share = logits.exp()

@@ -128,9 +128,10 @@ def test_recomputed_layers_give_the_same_gradients_and_still_sample(folders: Any
     folder, found = folders(family), []
     for settings in (ModelSettings(), ModelSettings(gradient_checkpointing=True)):
         subject = Policy.load(folder, settings=settings)
+        logp(subject)  # the head's form is looked at once
         calls = [0]
         layer = next(m for m in subject.model.modules() if isinstance(m, torch.nn.ModuleList))[0]
-        layer.register_forward_hook(lambda *_, calls=calls: calls.__setitem__(0, calls[0] + 1))
+        layer.register_forward_pre_hook(lambda *_, calls=calls: calls.__setitem__(0, calls[0] + 1))
         now = subject.forward(PROMPTS, ANSWERS)
         now.logp.sum().backward()
         assert calls[0] == (0 if subject.dense else 2 if settings.gradient_checkpointing else 1)
@@ -176,7 +177,7 @@ def test_a_template_gets_its_variables_and_no_date_of_today() -> None:
     loud = Policy.of(made_model, made, ModelSettings(template='{"loud": true, "date_string": ""}'))
     assert loud.encode("x") == loud.plain("!x")
     made.chat_template = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system here') }}{% endif %}x"
-    with pytest.raises(ConfigError, match="refuses the prompt .*no system here.*leave model.system"):
+    with pytest.raises(ConfigError, match=r"refuses the prompt .*no system here.*leave model.system"):
         Policy.of(made_model, made, ModelSettings(system="be kind"))
 
 

