@@ -15,6 +15,16 @@ TAIL = 2000  # characters at the end of a text among which the last expression i
 LONGEST = 1000  # characters of an answer; a longer one is compared as text only
 TOWER = re.compile(r"\d\s*(?:\^|\*\*)[\s({]*\d+\s*(?:\^|\*\*)")  # a number to the power of a power may fill any memory
 BRACES = re.compile(r"\\.|[{}]", re.DOTALL)  # a backslash takes the next character with it
+EQUATION = re.compile(r"[-+\d.,\s]+=")  # a number on the left: math-verify would read the right side alone, and 1 = 2 as 2
+BASE = re.compile(r"[0-9A-Fa-f]+_\{?\d+\}?\Z")  # a number in a base, which math-verify leaves out
+KINDS = (("(", "["), ("\\{",))  # how tuples and intervals begin, and sets
+WARM = (
+    ("1", "$\\frac{2}{2}$"),
+    ("\\pi", "$3.14$"),
+    ("(1,2]", "$(1,2)$"),
+    ("\\sqrt{2}", "$1.41$"),
+    ("\\begin{pmatrix}1\\\\2\\end{pmatrix}", "$(1,2)$"),
+)
 BOXES = (r"\boxed", r"\fbox")
 
 
@@ -41,7 +51,18 @@ def same(gold: str, answer: str) -> bool:
         return False
     if "".join(answer.split()) == "".join(gold.split()):
         return True
+    if BASE.match(gold):
+        return re.sub(r"[\s{}]", "", answer) == re.sub(r"[\s{}]", "", gold)
+    kinds = {_kind(gold), _kind(answer)} - {None}
+    if (EQUATION.match(answer) and "=" not in gold) or len(kinds) > 1:
+        return False
     return len(answer) <= LONGEST and not TOWER.search(answer) and _verified(gold, _latex(answer))
+
+
+def _kind(answer: str) -> int | None:
+    """0 for what begins as a tuple, 1 as a set; None for the rest."""
+    plain = answer.strip().removeprefix("\\left")
+    return next((i for i, marks in enumerate(KINDS) if plain.startswith(marks)), None)
 
 
 def lenient(gold: str, text: str) -> bool:
@@ -52,7 +73,8 @@ def lenient(gold: str, text: str) -> bool:
 
 def load() -> None:
     """Import math-verify and let it compare something, so that the first answer does not pay for it. Raises ImportError without it."""
-    lenient("1", "It is $\\frac{2}{2}$.")
+    for gold, answer in WARM:
+        lenient(gold, f"It is {answer}.")
 
 
 def _verified(gold: str, found: list[Any]) -> bool:
