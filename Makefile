@@ -29,7 +29,7 @@ test: $(DEV) ## every test that needs no GPU, no network and no more than second
 	$(BIN)/pytest -q
 
 slow: $(DEV) ## the tests that take longer or need a package index
-	$(BIN)/pytest -q -m "slow and not gpu and not oracle"
+	$(BIN)/pytest -q -m "slow and not gpu and not oracle and not vllm"
 
 # `make check test` runs the tests once: make builds a target only once per call.
 check: format lint types contracts test ## all that a change must pass

@@ -49,7 +49,8 @@ def resolve(request: Request) -> RunSpec:
     learns_from_text(request.algorithm, request.task, rule_class)
     tier = _tier(request, task_class)
     sampler = request.sampler or default_sampler(tier)
-    sampler_class = registry.load("samplers", sampler)
+    chosen = build(registry.load("samplers", sampler), "sampler", given["sampler"])
+    chosen.ready()
     resolve_control.check_named(name, task_class, named | given["task"])
     known = recipe(name, tier, request.algorithm, adapters=str(given["model"].get("lora_rank", 0)) != "0")
     pull = RLHF if request.reward == "model" and "kl" in rule_class.__dataclass_fields__ else {}
@@ -60,14 +61,14 @@ def resolve(request: Request) -> RunSpec:
         algorithm=Choice(request.algorithm, recorded(rule)),
         task=Choice(name, recorded(task)),
         tier=tier,
-        sampler=Choice(sampler, recorded(build(sampler_class, "sampler", given["sampler"]))),
+        sampler=Choice(sampler, recorded(chosen)),
         model=models.choose(request.model, request.task, tier, given["model"]),
         seed=request.seed,
         budget=request.budget or known.budget,
         train=train,
         reward=_reward(request, rule, known.reward, given["reward"]),
     )
-    check(spec, rule, sampler_class.exact)
+    check(spec, rule, chosen.exact)
     check_effects(request.algorithm, rule, train, given, without_effect(request.algorithm, rule))
     return spec
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from bench import checks
 from bench.errors import ConfigError, MissingError
 from bench.model_settings import ModelSettings
+from bench.resolve import Request, resolve
 from bench.samplers import vllm_engine, vllm_needs
 from bench.samplers.vllm import VLLM, VLLMSession
 
@@ -48,6 +49,8 @@ def test_a_missing_vllm_is_named_with_the_remedy_before_anything_else(monkeypatc
         MissingError, match=r'^the vllm sampler needs vllm, which is not installed; pip install "rl-bench-suite\[vllm\]" on'
     ):
         VLLM().open(policy())
+    with pytest.raises(MissingError, match="which is not installed"):  # before its model is loaded
+        resolve(Request(algorithm="grpo", task="last_digit", sampler="vllm"))
 
 
 @pytest.mark.parametrize(

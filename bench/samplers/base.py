@@ -29,6 +29,10 @@ class Sampler(ABC):
 
     exact: ClassVar[bool] = False  # its logp equals the training forward's to 1e-5 in float32, so it may serve as old_logp
 
+    def ready(self) -> None:
+        """Raises MissingError where a package that it needs is not installed. Imports nothing, so that it may be asked early."""
+        return None
+
     @abstractmethod
     def open(self, policy: Policy) -> Session:
         """A session on this policy."""

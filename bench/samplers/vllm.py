@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bench.chance import number
 from bench.errors import ConfigError
-from bench.samplers import vllm_engine
+from bench.samplers import vllm_engine, vllm_needs
 from bench.samplers.base import Completion, Sampler, Session
 
 if TYPE_CHECKING:
@@ -40,6 +40,9 @@ class VLLM(Sampler):
         for name, least in (("cache_mb", 0), ("max_length", 0), ("rows", 1)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be {least} or more")
+
+    def ready(self) -> None:
+        vllm_needs.require()
 
     def open(self, policy: Policy) -> VLLMSession:
         """Starts an engine, which takes seconds, and with CUDA graphs about a minute.
