@@ -25,8 +25,8 @@ help: ## show this list
 demo: $(CORE) ## train GSPO on the tiny GSM8K: CPU, no network after the installation
 	$(BIN)/bench run --algo gspo --task gsm8k
 
-test: $(DEV) ## every test that needs no GPU, no network and no more than seconds
-	$(BIN)/pytest -q
+test: $(DEV) ## every test that needs no GPU, no network and no more than seconds, on every core
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto
 
 slow: $(DEV) ## the tests that take longer or need a package index
 	$(BIN)/pytest -q -m "slow and not gpu and not oracle and not vllm"
