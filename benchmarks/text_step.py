@@ -84,7 +84,7 @@ def ours(steps: int) -> dict[str, Any]:
     policy.forward = watch.timed("forward", policy.forward)  # type: ignore[method-assign]
     optimizer.step = watch.timed("optimizer", optimizer.step)  # type: ignore[method-assign]
     session, rule, timed_update = HF().open(policy), GRPO(), watch.timed("update", update)
-    session.sample = watch.timed("sampling", session.sample)  # type: ignore[method-assign]
+    session.share = watch.timed("sampling", session.share)  # type: ignore[method-assign]
     readings = []
     for step in range(steps + 1):
         if step == 1:
