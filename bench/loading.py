@@ -50,7 +50,7 @@ def load(folder_or_id: str | Path, device: str, settings: ModelSettings) -> tupl
         model = lora.adapt(model, settings)
     if settings.gradient_checkpointing:
         _checkpoint(model)
-    _wake_no_dropout(model)
+    _without_dropout(model)
     return model.to(device).eval(), tokenizer
 
 
@@ -70,7 +70,7 @@ def attention(settings: ModelSettings, device: str) -> str | None:
     return "flash_attention_2" if fits else None
 
 
-def _wake_no_dropout(model: Any) -> None:
+def _without_dropout(model: Any) -> None:
     """Takes dropout out altogether: the policy that samples is the one that trains, also where a layer that recomputes believes itself in
     training."""
     for module in model.modules():

@@ -101,10 +101,10 @@ class Ranks:
         if self.size == 1:
             return act()
         if not self.first:
-            found, met = self.agreed((None, None))
-            if met is not None:
-                raise PeerError(met)
-            done: T = found  # type: ignore[assignment]
+            told: tuple[Any, str | None] = self.agreed((None, None))
+            if told[1] is not None:
+                raise PeerError(told[1])
+            done: T = told[0]
             return done
         try:
             value = act()
@@ -161,4 +161,4 @@ def spent(ranks: Ranks, wall: float, cpu: float) -> tuple[float, float]:
 
 def _named(name: str, store: Any) -> Any:
     """A corner of the store."""
-    return dist.PrefixStore(name, store)  # type: ignore[attr-defined]
+    return dist.distributed_c10d.PrefixStore(name, store)

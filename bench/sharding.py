@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 from torch.nn.utils import clip_grad_norm_
 
+from bench.errors import MissingError
 from bench.ranks import Ranks
 from bench.reading import Lean, Read, Reader
 
@@ -55,7 +56,8 @@ class Root(nn.Module):
 
     def forget(self) -> None:
         """FSDP notes every pass for the backward pass to come; where none comes, the notes are to go."""
-        self.reset_iter_state()  # type: ignore[operator]
+        own: Any = self  # a FSDPModule since `shard`
+        own.reset_iter_state()
 
 
 def layers(model: Any) -> list[nn.Module]:
@@ -65,9 +67,14 @@ def layers(model: Any) -> list[nn.Module]:
 
 
 def shard(module: nn.Module, ranks: Ranks, device: torch.device) -> None:
-    """Put a module's parameters in pieces, but for those of modules that are already. Gradients are summed over the processes."""
+    """Put a module's parameters in pieces, but for those of modules that are already. Gradients are summed over the processes.
+
+    Raises MissingError with a torch whose FSDP2 cannot sum.
+    """
     from torch.distributed.fsdp import FSDPModule, fully_shard
 
+    if not hasattr(FSDPModule, "set_force_sum_reduction_for_comms"):
+        raise MissingError(f"several processes need a newer torch than {torch.__version__}, whose FSDP2 cannot sum gradients; install 2.13")
     fully_shard(module, mesh=ranks.mesh(device.type), reshard_after_forward=True)  # the root, too: its weights are read between passes
     assert isinstance(module, FSDPModule)
     module.set_gradient_divide_factor(1.0)  # a rule's weights sum to 1 over all processes

@@ -6,6 +6,7 @@ for a chunk where the plain form holds several (N, V) tables in float32. The gra
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -35,10 +36,8 @@ def token_logp(
     weight, bias = weight.to(states.dtype), None if bias is None else bias.to(states.dtype)
     if states.shape[0] * weight.shape[0] <= CHUNK:
         return plainly(logits_of(states, weight, bias, scale, cap), chosen, entropy_gradient)
-    logp, entropy = _Chunked.apply(  # type: ignore[no-untyped-call]
-        states, weight, bias, chosen, entropy_gradient, scale, cap
-    )
-    return logp, entropy
+    apply: Callable[..., tuple[Tensor, Tensor]] = _Chunked.apply
+    return apply(states, weight, bias, chosen, entropy_gradient, scale, cap)
 
 
 def plainly(logits: Tensor, chosen: Tensor, entropy_gradient: bool) -> tuple[Tensor, Tensor]:

@@ -115,7 +115,7 @@ class Steps:
     def __init__(self, policy: Policy, sizes: Sizes) -> None:
         self.policy, self.sizes, self.clock, self.rule = policy, sizes, Clock(sizes["device"]), GRPO()
         self.session = HF(rows=sizes["prompts"] * sizes["completions"]).open(policy)
-        self.session.share = self.clock.wrapped("sampling", self.session.share)  # type: ignore[method-assign]
+        self.session.share = self.clock.wrapped("sampling", self.session.share)
         self.models = Moved(policy=policy, optimizer=torch.optim.AdamW(policy.parameters(), lr=1e-6, fused=True))
 
     def measured(self) -> dict[str, Any]:

@@ -81,10 +81,10 @@ def ours(steps: int) -> dict[str, Any]:
     policy, watch = Policy.of(Qwen3ForCausalLM(Qwen3Config(**SETUP["model"])), tokenizer(WORDS[3:])), Watch()
     policy.end = -1  # no token ends a completion, so each has the full length
     optimizer = torch.optim.AdamW(policy.parameters(), lr=SETUP["lr"], weight_decay=0.0, fused=True)
-    policy.forward = watch.timed("forward", policy.forward)  # type: ignore[method-assign]
-    optimizer.step = watch.timed("optimizer", optimizer.step)  # type: ignore[method-assign]
+    policy.forward = watch.timed("forward", policy.forward)
+    optimizer.step = watch.timed("optimizer", optimizer.step)
     session, rule, timed_update = HF().open(policy), GRPO(), watch.timed("update", update)
-    session.share = watch.timed("sampling", session.share)  # type: ignore[method-assign]
+    session.share = watch.timed("sampling", session.share)
     readings = []
     for step in range(steps + 1):
         if step == 1:

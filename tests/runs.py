@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from bench.config import Choice, RunSpec
 from bench.record import Record
+from bench.run import execute
 from bench.run_folder import RunFolder
 from bench.store import RunStore
 
@@ -45,3 +47,18 @@ def store(root: Path) -> RunStore:
 
 def save(folder: RunFolder, step: int) -> None:
     folder.checkpoint(step, {"model": {"weight": torch.full((3, 2), float(step))}}, {"step": step, "chance": [1, 2]})
+
+
+class Interrupted(Exception):
+    """Stands for whatever ends a process between two records."""
+
+
+def broken_off(wanted: RunSpec, store: RunStore, stop: int) -> None:
+    """Run until the record of this step, which is written but in no checkpoint."""
+
+    def observe(record: Record) -> None:
+        if record.step == stop:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        execute(wanted, store, observe)

@@ -12,11 +12,8 @@ from torch import Tensor
 
 from algorithms.base import Batch, Credit, Forward
 from algorithms.grpo import GRPO
-from bench import checks
 from bench.checks import learning, samplers
-from bench.checks.expect import DoesNotApply
 from bench.policy import Policy
-from bench.registry import load, names
 from bench.samplers.base import Completion
 from bench.samplers.hf import HF, HFSession
 
@@ -47,15 +44,6 @@ def test_a_rule_that_does_not_learn_is_found() -> None:
 def test_a_rule_that_keeps_state_is_found() -> None:
     with pytest.raises(AssertionError, match="two runs from the same seed differ"):
         learning.repeats_its_curve(Moody())
-
-
-@pytest.mark.parametrize("name", names("samplers"))
-@pytest.mark.parametrize(("title", "contract"), checks.contracts("samplers"), ids=[title for title, _ in checks.contracts("samplers")])
-def test_every_sampler_keeps(name: str, title: str, contract: Callable[[Any], None]) -> None:
-    try:
-        contract(load("samplers", name)())
-    except DoesNotApply as reason:  # a package that this sampler needs
-        pytest.skip(str(reason))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,28 +11,15 @@ from typing import Any
 
 import pytest
 from ranked import RULES, SMALL, ended, spec, started
+from runs import broken_off
 
 from bench.config import RunSpec
-from bench.record import Record
 from bench.run import execute
 from bench.run_folder import read_records
 from bench.store import RunStore
 
 SCRIPT, HERE = str(Path(__file__).parent / "ranked.py"), Path(__file__).parent
 TOLERANCE = 1e-4
-
-
-class Interrupted(Exception):
-    """Stands for whatever ends a process between two records."""
-
-
-def broken_off(wanted: RunSpec, store: RunStore, stop: int) -> None:
-    def observe(record: Record) -> None:
-        if record.step == stop:
-            raise Interrupted
-
-    with pytest.raises(Interrupted):
-        execute(wanted, store, observe)
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from runs import Interrupted, broken_off
 
 from bench import reward_model
 from bench.config import RunSpec
-from bench.record import Record
 from bench.resolve import Request, resolve
 from bench.run import execute
 from bench.store import RunStore
@@ -63,21 +63,6 @@ def left(folder: Path) -> dict[str, Any]:
         state = json.loads(path.read_text())["state"]
         found[str(path.relative_to(folder))] = {k: v for k, v in state.items() if k not in ("seconds", "cpu_seconds")}
     return found
-
-
-class Interrupted(Exception):
-    """Stands for whatever ends a process between two records."""
-
-
-def broken_off(wanted: RunSpec, store: RunStore, stop: int) -> None:
-    """Run until the record of this step, which is written but in no checkpoint."""
-
-    def observe(record: Record) -> None:
-        if record.step == stop:
-            raise Interrupted
-
-    with pytest.raises(Interrupted):
-        execute(wanted, store, observe)
 
 
 @pytest.fixture

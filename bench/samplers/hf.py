@@ -17,6 +17,7 @@ from bench.policy import Policy
 from bench.samplers.base import Completion, Sampler, Session
 from bench.static_decoding import StaticDecoder, obstacle
 
+Kind = Callable[[Policy], Decoder]
 Pick = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # (R, V) logits and (R,) uniform numbers to tokens and log-probabilities
 COMPACT_BELOW = 0.75  # finished rows leave once the others are fewer than this share; moving the cache costs about one step
 LOOK_EVERY = 16  # tokens between two looks at what has ended, on a GPU: each waits until all that was asked of it is done
@@ -48,7 +49,7 @@ class HFSession(Session):
 
     def __init__(self, policy: Policy, rows: int = 256, decode: str = "auto") -> None:
         self.policy, self.rows, self.decode = policy, rows, decode
-        self.kind: type[Decoder] | None = None  # of decoder, chosen when first needed
+        self.kind: Kind | None = None  # of decoder, chosen when first needed
         self.static: StaticDecoder | None = None  # kept, for what it sets up serves every batch
 
     def sample(self, prompts: Sequence[Sequence[int]], n: int, limit: int, seed: str) -> list[list[Completion]]:
@@ -93,7 +94,7 @@ class HFSession(Session):
     def _decoder(self) -> Decoder:
         self.kind = self.kind or chosen(self.policy, self.decode)
         if self.kind is not StaticDecoder:
-            return self.kind(self.policy)  # type: ignore[call-arg]
+            return self.kind(self.policy)
         self.static = self.static or StaticDecoder(self.policy)
         return self.static
 
@@ -148,7 +149,7 @@ def looks(device: torch.device) -> int:
     return LOOK_EVERY if device.type == "cuda" else 1
 
 
-def chosen(policy: Policy, decode: str) -> type[Decoder]:
+def chosen(policy: Policy, decode: str) -> Kind:
     """The fastest decoder for this policy, or the one that is asked for. Raises ConfigError where the model is none for it.
 
     On a GPU, says once why a model has to do without graphs.

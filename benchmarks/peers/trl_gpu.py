@@ -23,7 +23,7 @@ from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
 
-class Readings(transformers.TrainerCallback):  # type: ignore[misc]
+class Readings(transformers.TrainerCallback):
     """Reads the clock whenever a rollout batch has been used up."""
 
     def __init__(self, updates: int) -> None:
