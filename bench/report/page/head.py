@@ -65,7 +65,7 @@ def protocol(board: Board) -> str:
         return "no run of it can be read"
     seeds = {len(entry.trials) for entry in board.entries if entry.trials}
     each = "no finished run" if not seeds else f"{_range(seeds)} seed{'' if seeds == {1} else 's'} each"
-    parts = [f"{len(board.entries)} entries", each, f"budget {held['budget']:,} {_unit(board)}"]
+    parts = [f"{len(board.entries)} entr{'y' if len(board.entries) == 1 else 'ies'}", each, f"budget {held['budget']:,} {_unit(board)}"]
     if "eval_problems" in held:
         what = "tuning" if held.get("eval_split") == "tune" else "held-out"
         parts.append(f"{held['eval_problems']} {what} problems, {held.get('eval_completions', 1)} completions of each")
